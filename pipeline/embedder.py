@@ -1,0 +1,74 @@
+"""What a face looks like, as a vector: SFace (Zhong et al., 2021) through onnxruntime.
+
+Input is aligned like ArcFace's (Deng et al., CVPR 2019): the five landmarks are moved by a
+similarity transform onto fixed places of a 112 x 112 picture.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.models import SFACE, locate
+from pipeline.options import Device
+from pipeline.sessions import open_session
+from pipeline.video import Image
+
+DIMENSIONS = 128
+SIDE = 112
+
+_TEMPLATE = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    np.float64,
+)
+"""ArcFace's landmark places in the aligned picture, xy pixels."""
+
+
+def align(image: Image, landmarks: NDArray[np.float32]) -> Image:
+    """The face, upright, `(112, 112, 3)` BGR.
+
+    Args:
+        image: `(H, W, 3)` BGR.
+        landmarks: `(5, 2)` xy pixels in the order of `Faces.landmarks`.
+    """
+    transform = _similarity(landmarks.astype(np.float64), _TEMPLATE)
+    return np.asarray(cv2.warpAffine(image, transform, (SIDE, SIDE)), np.uint8)
+
+
+def _similarity(points: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`(2, 3)` least-squares rotation, scale and shift (Umeyama 1991, the 2-D closed form)."""
+    mean, target_mean = points.mean(axis=0), target.mean(axis=0)
+    x, y = (points - mean).T
+    u, v = (target - target_mean).T
+    spread = max(float(x @ x + y @ y), 1e-6)
+    a, b = float(x @ u + y @ v) / spread, float(x @ v - y @ u) / spread
+    matrix = np.array([[a, -b], [b, a]])
+    return np.hstack([matrix, (target_mean - matrix @ mean)[:, None]])
+
+
+class FaceEmbedder:
+    """Embeds aligned faces. Use from one thread; make one per thread."""
+
+    def __init__(self, device: Device) -> None:
+        """
+        Raises:
+            ModelError: SFace was not pulled, or is another file.
+        """
+        self._session = open_session(str(locate(SFACE)), device)
+
+    def embed(self, face: Image) -> NDArray[np.float32]:
+        """`(128,)` float32 of length 1; the cosine of two says how alike the faces are.
+
+        Args:
+            face: `(112, 112, 3)` BGR from `align`.
+        """
+        blob = np.ascontiguousarray(face[:, :, ::-1].transpose(2, 0, 1)[None], np.float32)
+        vector = np.asarray(self._session.run(None, {"data": blob})[0][0], np.float32)
+        return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-6), np.float32)

@@ -1,0 +1,166 @@
+"""Every knob of a run, in one model.
+
+The command line, the Prefect form, the Python call and the options hash all come from `Options`.
+A field left at None takes the value of the chosen profile; `Options.resolve` fills it in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import OptionError
+
+ALGORITHM_VERSION = 1
+"""Raised when the same options give other rows than before, so that old results count as stale."""
+
+
+class Tracker(StrEnum):
+    bytetrack = "bytetrack"
+    strongsort = "strongsort"
+
+
+class Profile(StrEnum):
+    low_power = "low_power"
+    balanced = "balanced"
+    high_accuracy = "high_accuracy"
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    coreml = "coreml"
+    openvino = "openvino"
+
+
+PROFILE_DEFAULTS: dict[Profile, dict[str, Any]] = {
+    Profile.low_power: {"stride": 6, "det_size": 640, "cpu_threads": 1},
+    Profile.balanced: {"stride": 3, "det_size": 640},
+    Profile.high_accuracy: {"stride": 1, "det_size": 960},
+}
+"""What each profile puts in place of an option that was not given."""
+
+
+class Options(BaseModel):
+    """What a person may choose for a run. None means: as the profile says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profile: Profile = Field(
+        Profile.balanced,
+        title="Profile",
+        description="Sets the defaults of the other options; an option given explicitly wins.",
+    )
+    tracker: Tracker = Field(
+        Tracker.bytetrack,
+        title="Tracker",
+        description="ByteTrack joins boxes by motion; StrongSORT by motion and face embeddings.",
+    )
+    stride: int | None = Field(
+        None,
+        ge=1,
+        le=250,
+        title="Stride",
+        description="Look for faces in every Nth frame; the frames between are filled in.",
+    )
+    det_size: int | None = Field(
+        None,
+        ge=64,
+        le=4096,
+        title="Detector size",
+        description="Longer side, in pixels, of the picture the detector sees. Never upscaled.",
+    )
+    min_face: float = Field(
+        16.0,
+        ge=0,
+        le=10_000,
+        title="Smallest face",
+        description="Faces whose longer side is below this many pixels of the stored frame "
+        "are detected but not tracked.",
+    )
+    min_score: float = Field(
+        0.6,
+        ge=0,
+        le=1,
+        title="Score to start a track",
+        description="A track starts only at a detection with at least this score; "
+        "lower scores may continue one.",
+    )
+    min_track_s: float = Field(
+        0.25,
+        ge=0,
+        le=60,
+        title="Shortest track",
+        description="Tracks shorter than this many seconds are dropped, unless a shot is as short.",
+    )
+    max_gap_s: float = Field(
+        1.0,
+        ge=0,
+        le=60,
+        title="Longest gap",
+        description="A face hidden for up to this many seconds keeps its track; "
+        "the gap is filled with interpolated rows.",
+    )
+    device: Device = Field(
+        Device.auto,
+        title="Device",
+        description="Where the networks run; auto takes the best one present.",
+    )
+    cpu_threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        title="CPU threads",
+        description="CPUs the whole process tree may keep busy. "
+        "Default: those this process may use.",
+    )
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        """Options from plain values, or an `OptionError` that names the option and its range."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"]) or "options"
+            if first["type"] == "extra_forbidden":
+                known = ", ".join(cls.model_fields)
+                raise OptionError(f"unknown option '{name}': choose from {known}") from None
+            raise OptionError(f"{name}: {first['msg']} (got {first['input']!r})") from None
+
+    def resolve(self) -> ResolvedOptions:
+        """These options with the profile's values in place of None."""
+        given = self.model_dump(exclude_none=True)
+        return ResolvedOptions(**{**PROFILE_DEFAULTS[self.profile], **given})
+
+
+class ResolvedOptions(Options):
+    """Options in which `stride` and `det_size` are numbers; `cpu_threads` may be None (all)."""
+
+    stride: int = Field(ge=1)
+    det_size: int = Field(ge=1)
+
+    @property
+    def embeds(self) -> bool:
+        """Whether detection computes face embeddings for the tracker."""
+        return self.tracker is Tracker.strongsort
+
+    def detect_options(self) -> dict[str, Any]:
+        """The options that decide the rows of the detections."""
+        return {"stride": self.stride, "det_size": self.det_size}
+
+    def track_options(self) -> dict[str, Any]:
+        """The options that decide the tracks, given the detections."""
+        names = ("tracker", "min_face", "min_score", "min_track_s", "max_gap_s")
+        return {name: getattr(self, name) for name in names}
+
+
+def options_hash(options: dict[str, Any], *parts: str) -> str:
+    """A short hash of options and of what else decides the result (model hashes, other hashes)."""
+    text = json.dumps([ALGORITHM_VERSION, options, parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,160 @@
+"""One shot: from the detections of its looks to finished tracks.
+
+The tracker says which detection belongs to which track. What trackers leave out is put back here:
+the first look of a track (they wait for a second one), and the frames between two looks or behind
+an obstacle (filled in by straight lines, and flagged).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.links import pairwise_iou
+from pipeline.options import ResolvedOptions
+from pipeline.trackers import ShotTracker, open_tracker
+
+BIRTH_IOU = 0.3
+"""Overlap that makes a detection the one from which a track was born."""
+
+FILLED = -1
+"""Stands for "no detection" in `TrackRows.detection`."""
+
+
+@dataclass(frozen=True)
+class ShotDetections:
+    """A shot's frames, and the detections to track in it.
+
+    Attributes:
+        frame_index, pts_s, looked_at: `(F,)`, one for each frame of the shot.
+        look: `(N,)` position in those of each detection's frame; ascending.
+        boxes: `(N, 4)` float32 xyxy pixels.
+        scores: `(N,)` float32.
+        embeddings: `(N, 128)` float32, or None.
+    """
+
+    frame_index: NDArray[np.int64]
+    pts_s: NDArray[np.float64]
+    looked_at: NDArray[np.bool_]
+    look: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    embeddings: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class TrackRows:
+    """Rows of finished tracks, sorted by frame, then track.
+
+    Attributes:
+        frame: `(R,)` position in the shot's frames.
+        track: `(R,)` 0-based, in order of first appearance.
+        detection: `(R,)` position in the shot's detections, or `FILLED`.
+        boxes: `(R, 4)` float32 xyxy pixels.
+    """
+
+    frame: NDArray[np.int64]
+    track: NDArray[np.int64]
+    detection: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+
+
+def track_shot(shot: ShotDetections, options: ResolvedOptions, looks_per_s: float) -> TrackRows:
+    """Follows every face through one shot.
+
+    Args:
+        looks_per_s: frames the detector saw per second of video.
+    """
+    if not len(shot.scores):
+        return _rows([])
+    tracks = _follow(shot, open_tracker(options, looks_per_s))
+    _add_births(shot, tracks)
+    shot_s = float(shot.pts_s[-1] - shot.pts_s[0])
+    shortest_s = min(options.min_track_s, shot_s / 2)
+    finished = []
+    for members in tracks.values():
+        if shot.pts_s[shot.look[members[-1]]] - shot.pts_s[shot.look[members[0]]] < shortest_s:
+            continue
+        finished.append(_fill(shot, np.array(members, np.int64), options.max_gap_s))
+    return _rows(finished)
+
+
+def _follow(shot: ShotDetections, tracker: ShotTracker) -> dict[int, list[int]]:
+    """Detections of each track, in order, by the tracker's number."""
+    tracks: dict[int, list[int]] = {}
+    looks = np.flatnonzero(shot.looked_at)
+    starts = np.searchsorted(shot.look, looks)
+    ends = np.searchsorted(shot.look, looks, side="right")
+    for look, start, end in zip(looks, starts, ends, strict=True):
+        found = tracker.update(
+            float(shot.pts_s[look]),
+            shot.boxes[start:end],
+            shot.scores[start:end],
+            None if shot.embeddings is None else shot.embeddings[start:end],
+        )
+        for number, detection in found.tolist():
+            tracks.setdefault(number, []).append(int(start) + detection)
+    return tracks
+
+
+def _add_births(shot: ShotDetections, tracks: dict[int, list[int]]) -> None:
+    """Puts the unused detection of the look before in front of the track it overlaps."""
+    used = {member for members in tracks.values() for member in members}
+    looks = np.flatnonzero(shot.looked_at)
+    for members in tracks.values():
+        first = members[0]
+        position = int(np.searchsorted(looks, shot.look[first]))
+        if position == 0:
+            continue
+        before = looks[position - 1]
+        start = int(np.searchsorted(shot.look, before))
+        end = int(np.searchsorted(shot.look, before, side="right"))
+        unused = [i for i in range(start, end) if i not in used]
+        if not unused:
+            continue
+        overlap = pairwise_iou(shot.boxes[[first]], shot.boxes[unused])[0]
+        if overlap.max() >= BIRTH_IOU:
+            birth = unused[int(overlap.argmax())]
+            members.insert(0, birth)
+            used.add(birth)
+
+
+def _fill(
+    shot: ShotDetections, members: NDArray[np.int64], max_gap_s: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Frames, detections and boxes of one track, with the frames between its looks."""
+    frames: list[int] = []
+    detections: list[int] = []
+    anchors = shot.look[members]
+    for (a, member), (b, _) in pairwise([*zip(anchors, members, strict=True), (-1, -1)]):
+        frames.append(int(a))
+        detections.append(int(member))
+        if b > a + 1 and shot.pts_s[b] - shot.pts_s[a] <= max_gap_s + 1e-9:
+            frames.extend(range(int(a) + 1, int(b)))
+            detections.extend([FILLED] * int(b - a - 1))
+    at = shot.pts_s[frames]
+    known = shot.pts_s[anchors]
+    boxes = np.stack(
+        [np.interp(at, known, shot.boxes[members, side]) for side in range(4)], axis=1
+    ).astype(np.float32)
+    return np.array(frames, np.int64), np.array(detections, np.int64), boxes
+
+
+def _rows(tracks: list[tuple[Any, Any, Any]]) -> TrackRows:
+    if not tracks:
+        none = np.empty(0, np.int64)
+        return TrackRows(none, none, none, np.empty((0, 4), np.float32))
+    tracks = sorted(tracks, key=lambda track: (int(track[0][0]), int(track[1][0])))
+    number = np.concatenate([np.full(len(frames), i) for i, (frames, _, _) in enumerate(tracks)])
+    frame = np.concatenate([frames for frames, _, _ in tracks])
+    order = np.lexsort((number, frame))
+    return TrackRows(
+        frame[order],
+        number[order].astype(np.int64),
+        np.concatenate([detections for _, detections, _ in tracks])[order],
+        np.concatenate([boxes for _, _, boxes in tracks])[order],
+    )

@@ -1,0 +1,71 @@
+"""Hard cuts, found while the frames go by: no second decode.
+
+PySceneDetect's `AdaptiveDetector` compares each frame's change with that of its neighbours, so
+it stays quiet while the camera moves; it therefore speaks two frames late, and this stage hands
+frames on with the same delay.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import cv2
+import numpy as np
+from scenedetect import FrameTimecode
+from scenedetect.common import Timecode
+from scenedetect.detectors import AdaptiveDetector
+
+from pipeline.video import Frame, Image
+
+MIN_SHOT_S = 0.25
+"""A new shot cannot start this many seconds after the last one: flashes and single bad frames."""
+
+_WIDTH = 256
+"""Pixels of width the cut detector sees."""
+
+
+@dataclass(slots=True)
+class ShotFrame:
+    """A frame and the 0-based number of the shot it belongs to."""
+
+    frame: Frame
+    shot_id: int
+    starts_shot: bool
+
+
+def with_shots(
+    frames: Iterable[Frame], frame_rate: Fraction, time_base: Fraction
+) -> Iterator[ShotFrame]:
+    """The same frames, each with its shot, a few frames late."""
+    detector = AdaptiveDetector(min_scene_len=MIN_SHOT_S)
+    delay = detector.event_buffer_length
+    waiting: deque[Frame] = deque()
+    shot_id = 0
+    fresh = True
+    start_pts: int | None = None
+    for frame in frames:
+        if start_pts is None:
+            start_pts = frame.pts
+        waiting.append(frame)
+        clock = FrameTimecode(Timecode(frame.pts - start_pts, time_base), frame_rate)
+        cut = bool(detector.process_frame(clock, _small(frame.image)))
+        if len(waiting) > delay:
+            if cut:
+                shot_id += 1
+                fresh = True
+            yield ShotFrame(waiting.popleft(), shot_id, fresh)
+            fresh = False
+    for frame in waiting:
+        yield ShotFrame(frame, shot_id, fresh)
+        fresh = False
+
+
+def _small(image: Image) -> Image:
+    height, width = image.shape[:2]
+    if width <= _WIDTH:
+        return image
+    size = (_WIDTH, max(1, round(height * _WIDTH / width)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)

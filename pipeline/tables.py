@@ -1,0 +1,219 @@
+"""The Parquet files: their columns, units and footers. This module is the contract.
+
+Footers carry the schema version, the fingerprint of the video and the hash of the options, and
+no clock time: the same input and options give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import ResultError
+from pipeline.files import written_whole
+
+SCHEMA_VERSION = 1
+
+LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+"""Left and right as seen in the picture."""
+
+_ROWS_PER_GROUP = 65_536
+
+
+def _field(name: str, kind: pa.DataType, doc: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"description": doc})
+
+
+_EP_ID = _field("ep_id", pa.string(), "episode")
+_FRAME = _field("frame_index", pa.int64(), "frame, 0-based, in decoding order")
+_PTS = _field("pts_s", pa.float64(), "presentation time on the container's clock, seconds")
+_SHOT = _field("shot_id", pa.int32(), "shot, 0-based")
+_TRACK = _field("track_id", pa.int64(), "track, 1-based, unique in the episode")
+_BOX = [
+    _field("x1", pa.float32(), "left edge of the box, pixels of the stored, upright frame"),
+    _field("y1", pa.float32(), "top edge, pixels"),
+    _field("x2", pa.float32(), "right edge, pixels"),
+    _field("y2", pa.float32(), "bottom edge, pixels"),
+]
+
+FRAMES = pa.schema(
+    [
+        _EP_ID,
+        _FRAME,
+        _PTS,
+        _SHOT,
+        _field("looked_at", pa.bool_(), "whether the detector saw this frame"),
+    ]
+)
+"""One row a decoded frame."""
+
+DETECTIONS = pa.schema(
+    [
+        _EP_ID,
+        _FRAME,
+        _PTS,
+        _SHOT,
+        _field("det_id", pa.int64(), "detection, 0-based, unique in the episode"),
+        *_BOX,
+        _field("score", pa.float32(), "the detector's confidence, 0 to 1"),
+        *(
+            _field(f"{name}_{axis}", pa.float32(), f"{name.replace('_', ' ')} {axis}, pixels")
+            for name in LANDMARKS
+            for axis in "xy"
+        ),
+    ]
+)
+"""One row a face a frame that was looked at."""
+
+EMBEDDINGS = pa.schema(
+    [
+        _field("det_id", pa.int64(), "the detection that was embedded"),
+        _field("embedding", pa.list_(pa.float32(), 128), "SFace vector of length 1"),
+    ]
+)
+"""One row an embedded face; only with `--tracker strongsort`."""
+
+TRACKS = pa.schema(
+    [
+        _EP_ID,
+        _FRAME,
+        _PTS,
+        _SHOT,
+        _TRACK,
+        _field("det_id", pa.int64(), "the detection; null where interpolated", nullable=True),
+        *_BOX,
+        _field("score", pa.float32(), "the detection's score; null where interpolated", True),
+        _field("interpolated", pa.bool_(), "filled in between two detections of the track"),
+    ]
+)
+"""One row a tracked face a frame, with the detector's own box."""
+
+TRACK_SUMMARY = pa.schema(
+    [
+        _EP_ID,
+        _TRACK,
+        _SHOT,
+        _field("first_frame", pa.int64(), "first frame of the track"),
+        _field("last_frame", pa.int64(), "last frame of the track"),
+        _field("first_pts_s", pa.float64(), "presentation time of the first frame, seconds"),
+        _field("last_pts_s", pa.float64(), "presentation time of the last frame, seconds"),
+        _field("length_s", pa.float64(), "last_pts_s - first_pts_s, seconds"),
+        _field("rows", pa.int64(), "rows in tracks.parquet"),
+        _field("detections", pa.int64(), "rows that are detections, not interpolated"),
+        _field("mean_score", pa.float32(), "mean score of the detections"),
+        _field("best_frame", pa.int64(), "frame of the detection with the best score"),
+        _field("best_det_id", pa.int64(), "that detection"),
+    ]
+)
+"""One row a track."""
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a file says of where it comes from.
+
+    Attributes:
+        source_sha256: fingerprint of the video's content.
+        options_hash: of all that decides the rows.
+    """
+
+    ep_id: str
+    source_sha256: str
+    options_hash: str
+
+    def stamped(self, schema: pa.Schema) -> pa.Schema:
+        return schema.with_metadata(
+            {
+                "facetracks.schema_version": str(SCHEMA_VERSION),
+                "facetracks.ep_id": self.ep_id,
+                "facetracks.source_sha256": self.source_sha256,
+                "facetracks.options_hash": self.options_hash,
+            }
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Footer | None:
+        """The footer of a file, or None where there is no such file of this schema version."""
+        try:
+            metadata = pq.read_schema(path).metadata or {}
+        except (OSError, pa.ArrowInvalid):
+            return None
+        fields = {key.decode(): value.decode() for key, value in metadata.items()}
+        if fields.get("facetracks.schema_version") != str(SCHEMA_VERSION):
+            return None
+        names = ("ep_id", "source_sha256", "options_hash")
+        return cls(*(fields.get(f"facetracks.{name}", "") for name in names))
+
+
+class TableWriter:
+    """Takes rows as they come and writes them in row groups of a fixed size."""
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
+        self.rows = 0
+        self._writer = writer
+        self._schema = schema
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
+
+    def append(self, columns: Mapping[str, Any]) -> None:
+        """Adds rows.
+
+        Args:
+            columns: all columns of the schema, arrays or lists of one length.
+        """
+        arrays = [
+            pa.array(columns[field.name], field.type, from_pandas=False) for field in self._schema
+        ]
+        table = pa.Table.from_arrays(arrays, schema=self._schema)
+        self.rows += table.num_rows
+        self._waiting.append(table)
+        self._waiting_rows += table.num_rows
+        while self._waiting_rows >= _ROWS_PER_GROUP:
+            self._flush(_ROWS_PER_GROUP)
+
+    def _flush(self, rows: int) -> None:
+        table = pa.concat_tables(self._waiting).combine_chunks()
+        self._writer.write_table(table.slice(0, rows))
+        self._waiting = [table.slice(rows)]
+        self._waiting_rows = table.num_rows - rows
+
+    def finish(self) -> None:
+        if self._waiting_rows:
+            self._flush(self._waiting_rows)
+
+
+@contextmanager
+def table_writer(path: Path, schema: pa.Schema, footer: Footer) -> Iterator[TableWriter]:
+    """A file that appears whole when the block ends, and not at all where it fails."""
+    stamped = footer.stamped(schema)
+    with written_whole(path) as temporary:
+        with pq.ParquetWriter(temporary, stamped, compression="zstd") as parquet:
+            writer = TableWriter(parquet, stamped)
+            yield writer
+            writer.finish()
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """All rows of a file of ours.
+
+    Raises:
+        ResultError: it is missing or damaged.
+    """
+    try:
+        return pq.read_table(path, columns=columns, memory_map=False)
+    except FileNotFoundError:
+        raise ResultError(f"{path} does not exist: run `facetracks detect VIDEO` first") from None
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ResultError(f"{path} cannot be read ({error}): run again with --force") from None
+
+
+def column(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
+    """A column without nulls, as a numpy array."""
+    return np.asarray(table.column(name).to_numpy())

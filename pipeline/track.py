@@ -1,0 +1,257 @@
+"""The track step: `detections.parquet` in, `tracks.parquet` and `track_summary.parquet` out.
+
+Decodes no video. Shots are independent, so N processes track N shots at a time; the files do not
+depend on N.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.embedder import DIMENSIONS
+from pipeline.episode import EpisodeFolder
+from pipeline.links import EmbeddingPlan
+from pipeline.options import ResolvedOptions, Tracker
+from pipeline.progress import Progress
+from pipeline.shot_tracks import FILLED, ShotDetections, TrackRows, track_shot
+from pipeline.tables import (
+    TRACK_SUMMARY,
+    TRACKS,
+    Footer,
+    TableWriter,
+    column,
+    read_table,
+    table_writer,
+)
+from pipeline.trackers import import_boxmot
+
+_BOX = ("x1", "y1", "x2", "y2")
+
+MOTION_ONLY = (
+    "the stored detections have no face embeddings: StrongSORT used motion alone; "
+    "for appearance too, run again with the video: facetracks run VIDEO --tracker strongsort"
+)
+
+
+def warm(threads: int) -> None:
+    """Starts importing what tracking needs, in the process that the work will run in."""
+    if threads == 1:
+        import_boxmot()
+    else:
+        _pool_context()
+
+
+def _pool_context() -> multiprocessing.context.BaseContext:
+    """Processes forked from one that has imported boxmot: the import is paid once."""
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipeline.boxmot_preload"])
+    forkserver.ensure_running()
+    return context
+
+
+def track_episode(
+    folder: EpisodeFolder,
+    footer: Footer,
+    options: ResolvedOptions,
+    threads: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Tracks the stored detections and writes both tables; old ones are replaced at the end.
+
+    Returns:
+        A record: `tracks`, `track_rows`, `interpolated_rows`, `warnings`, ...
+
+    Raises:
+        ResultError: the detections are missing or damaged.
+        DiskFull, OutputError: the tables cannot be written.
+    """
+    frames = read_table(folder.frames)
+    detections = read_table(folder.detections)
+    embeddings, warnings = None, []
+    if options.tracker is Tracker.strongsort:
+        embeddings = _spread_embeddings(folder, detections)
+        if embeddings is None:
+            warnings.append(MOTION_ONLY)
+            embeddings = _alike(detections.num_rows)
+    shots = _Shots(frames, detections, embeddings, options)
+    with _shot_trackers(threads) as run:
+        work = partial(track_shot, options=options, looks_per_s=shots.looks_per_s)
+        summary = _Summary(folder.ep_id)
+        with (
+            table_writer(folder.track_summary, TRACK_SUMMARY, footer) as summary_table,
+            table_writer(folder.tracks, TRACKS, footer) as table,
+        ):
+            for shot_id, rows in enumerate(run(work, shots)):
+                summary.add(shot_id, shots, rows, table)
+                progress(int(shots.frame_index[shots.frame_ends[shot_id] - 1]) + 1, frames.num_rows)
+            summary.write(summary_table)
+            folder.record.unlink(missing_ok=True)
+    return {
+        "tracks": summary.tracks,
+        "track_rows": table.rows,
+        "interpolated_rows": summary.interpolated,
+        "detections_tracked": table.rows - summary.interpolated,
+        "appearance": embeddings is not None and not warnings,
+        "warnings": warnings,
+    }
+
+
+@contextmanager
+def _shot_trackers(threads: int) -> Iterator[Any]:
+    """A `map` that tracks shots in this process, or several at a time in others."""
+    if threads == 1:
+        import_boxmot()
+        yield map
+        return
+    with ProcessPoolExecutor(threads, mp_context=_pool_context()) as pool:
+        yield pool.map
+
+
+class _Shots:
+    """The episode cut into shots: iterates `ShotDetections` in order."""
+
+    def __init__(
+        self,
+        frames: pa.Table,
+        detections: pa.Table,
+        embeddings: np.ndarray[Any, Any] | None,
+        options: ResolvedOptions,
+    ) -> None:
+        self.frame_index = column(frames, "frame_index")
+        self.pts_s = column(frames, "pts_s")
+        self._looked_at = column(frames, "looked_at")
+        shot_of_frame = column(frames, "shot_id")
+        self.count = int(shot_of_frame[-1]) + 1
+        self.frame_starts = np.searchsorted(shot_of_frame, np.arange(self.count))
+        self.frame_ends = np.searchsorted(shot_of_frame, np.arange(self.count), side="right")
+        boxes = np.stack([column(detections, side) for side in _BOX], axis=1)
+        longer_side = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+        chosen = np.flatnonzero(longer_side >= options.min_face)
+        self.det_id = column(detections, "det_id")[chosen]
+        self._boxes = boxes[chosen]
+        self.scores = column(detections, "score")[chosen]
+        self._embeddings = None if embeddings is None else embeddings[chosen]
+        shot_of_det = column(detections, "shot_id")[chosen]
+        # Frames are numbered without holes, so a detection's frame is its position in them.
+        self._frame_of_det = column(detections, "frame_index")[chosen]
+        self.det_starts = np.searchsorted(shot_of_det, np.arange(self.count))
+        self._det_ends = np.searchsorted(shot_of_det, np.arange(self.count), side="right")
+        span_s = float(self.pts_s[-1] - self.pts_s[0])
+        looks = int(self._looked_at.sum())
+        self.looks_per_s = (looks - 1) / span_s if span_s > 0 and looks > 1 else 1.0
+
+    def __iter__(self) -> Iterator[ShotDetections]:
+        for shot in range(self.count):
+            frames = slice(self.frame_starts[shot], self.frame_ends[shot])
+            dets = slice(self.det_starts[shot], self._det_ends[shot])
+            yield ShotDetections(
+                self.frame_index[frames],
+                self.pts_s[frames],
+                self._looked_at[frames],
+                self._frame_of_det[dets] - self.frame_starts[shot],
+                self._boxes[dets],
+                self.scores[dets],
+                None if self._embeddings is None else self._embeddings[dets],
+            )
+
+
+class _Summary:
+    """Writes the rows of each shot, and gathers one row a track."""
+
+    def __init__(self, ep_id: str) -> None:
+        self.tracks = 0
+        self.interpolated = 0
+        self._ep_id = ep_id
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, shot_id: int, shots: _Shots, rows: TrackRows, table: TableWriter) -> None:
+        count = len(rows.frame)
+        if not count:
+            return
+        frame_index = shots.frame_index[shots.frame_starts[shot_id] + rows.frame]
+        pts_s = shots.pts_s[shots.frame_starts[shot_id] + rows.frame]
+        filled = rows.detection == FILLED
+        detection = shots.det_starts[shot_id] + np.where(filled, 0, rows.detection)
+        det_id, score = shots.det_id[detection], shots.scores[detection]
+        track_id = rows.track + self.tracks + 1
+        table.append(
+            {
+                "ep_id": [self._ep_id] * count,
+                "frame_index": frame_index,
+                "pts_s": pts_s,
+                "shot_id": np.full(count, shot_id),
+                "track_id": track_id,
+                "det_id": pa.array(det_id, mask=filled),
+                **{side: rows.boxes[:, i] for i, side in enumerate(_BOX)},
+                "score": pa.array(score, mask=filled),
+                "interpolated": filled,
+            }
+        )
+        self.interpolated += int(filled.sum())
+        for number in range(int(rows.track.max()) + 1):
+            mine = np.flatnonzero(rows.track == number)
+            seen = mine[~filled[mine]]
+            best = seen[int(score[seen].argmax())]
+            self._rows.append(
+                {
+                    "ep_id": self._ep_id,
+                    "track_id": int(track_id[mine[0]]),
+                    "shot_id": shot_id,
+                    "first_frame": int(frame_index[mine[0]]),
+                    "last_frame": int(frame_index[mine[-1]]),
+                    "first_pts_s": float(pts_s[mine[0]]),
+                    "last_pts_s": float(pts_s[mine[-1]]),
+                    "length_s": float(pts_s[mine[-1]] - pts_s[mine[0]]),
+                    "rows": len(mine),
+                    "detections": len(seen),
+                    "mean_score": float(score[seen].mean()),
+                    "best_frame": int(frame_index[best]),
+                    "best_det_id": int(det_id[best]),
+                }
+            )
+        self.tracks += int(rows.track.max()) + 1
+
+    def write(self, table: TableWriter) -> None:
+        table.append({name: [row[name] for row in self._rows] for name in TRACK_SUMMARY.names})
+
+
+def _spread_embeddings(
+    folder: EpisodeFolder, detections: pa.Table
+) -> np.ndarray[Any, Any] | None:
+    """`(N, 128)`: each detection's embedding, its own or that of the one it carries on."""
+    own, theirs = Footer.read(folder.embeddings), Footer.read(folder.detections)
+    if own is None or own != theirs:
+        return None
+    stored = read_table(folder.embeddings)
+    vectors = stored.column("embedding").combine_chunks().flatten().to_numpy()
+    vectors = vectors.reshape(-1, DIMENSIONS)
+    det_id = column(detections, "det_id").tolist()
+    boxes = np.stack([column(detections, side) for side in _BOX], axis=1)
+    shot_id, pts_s = column(detections, "shot_id"), column(detections, "pts_s")
+    _, starts = np.unique(column(detections, "frame_index"), return_index=True)
+    ends = np.append(starts[1:], len(det_id))
+    plan = EmbeddingPlan()
+    sources: list[int] = []
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        sources += plan.next_look(
+            int(shot_id[start]), float(pts_s[start]), boxes[start:end], det_id[start:end]
+        )
+    position = np.searchsorted(column(stored, "det_id"), np.array(sources, np.int64))
+    return np.asarray(vectors[position])
+
+
+def _alike(count: int) -> np.ndarray[Any, Any]:
+    """The same vector for every face, which leaves the decision to motion."""
+    vectors = np.zeros((count, DIMENSIONS), np.float32)
+    vectors[:, 0] = 1.0
+    return vectors

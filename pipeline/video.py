@@ -1,0 +1,220 @@
+"""A video file: what it holds, and its frames with their true presentation times.
+
+PyAV (FFmpeg's own view of the container) answers what OpenCV does not tell: the clock the
+container starts at, exact rates, and how many frames there should be. OpenCV decodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import VideoError
+
+Image = NDArray[np.uint8]
+"""A picture: `(H, W, 3)` uint8, BGR."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the container says of its video stream.
+
+    Attributes:
+        codec: FFmpeg's name of the decoder.
+        frame_rate: average frames per second, exact.
+        time_base: seconds per tick of the stream's clock.
+        start_pts: tick of the first frame on the container's clock.
+        duration_s: seconds, or None where the container does not say.
+        frame_count: frames the header promises, or None where it does not say.
+    """
+
+    codec: str
+    frame_rate: Fraction
+    time_base: Fraction
+    start_pts: int
+    duration_s: float | None
+    frame_count: int | None
+
+    def as_record(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "frame_rate": str(self.frame_rate),
+            "time_base": str(self.time_base),
+            "start_s": float(self.start_pts * self.time_base),
+        }
+
+    @property
+    def expected_frames(self) -> int | None:
+        """Frames to expect, for progress: the header's count, or duration times rate."""
+        if self.frame_count:
+            return self.frame_count
+        if self.duration_s is None:
+            return None
+        return max(1, round(self.duration_s * self.frame_rate))
+
+
+def probe(path: Path) -> VideoInfo:
+    """Reads the container's header.
+
+    Raises:
+        VideoError: it is no media file, is cut off before its index, or has no video stream.
+    """
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise VideoError(f"{path} holds no video stream (audio only?): give a video file")
+            stream = container.streams.video[0]
+            duration = stream.duration
+            if duration is not None and stream.time_base is not None:
+                seconds: float | None = float(duration * stream.time_base)
+            elif container.duration is not None:
+                seconds = container.duration / av.time_base
+            else:
+                seconds = None
+            rate = stream.average_rate or stream.base_rate or Fraction(25)
+            return VideoInfo(
+                codec=stream.codec_context.name,
+                frame_rate=Fraction(rate),
+                time_base=Fraction(stream.time_base or Fraction(1, 1000)),
+                start_pts=stream.start_time or 0,
+                duration_s=seconds,
+                frame_count=stream.frames or None,
+            )
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VideoError(
+            f"{path} is not a video that can be read ({reason}): "
+            "it may be cut off, damaged or no video at all; copy it again or convert it"
+        ) from None
+
+
+def count_frames(path: Path) -> int:
+    """Frames that a whole decode would show: packets of the stream, without those it discards.
+
+    Reads the file once without decoding.
+    """
+    import av
+
+    shown = 0
+    with av.open(str(path)) as container:
+        try:
+            for packet in container.demux(container.streams.video[0]):
+                shown += packet.size > 0 and not packet.is_discard
+        except av.error.FFmpegError:
+            pass  # The broken tail is what the caller wants to know the size of.
+    return shown
+
+
+def lost_frames(path: Path, info: VideoInfo, read: int, last_pts_s: float) -> int:
+    """How many frames of the file could not be read, 0 for a sound file.
+
+    Counted where the container lists its frames, else estimated from its duration.
+    """
+    if info.frame_count is not None:
+        if read >= info.frame_count:
+            return 0
+        shown = count_frames(path)
+        if read >= shown and _index_is_whole(path, info.frame_count):
+            return 0
+        return max(shown, info.frame_count) - read
+    if info.duration_s is None:
+        return max(0, count_frames(path) - read)
+    end_s = last_pts_s - float(info.start_pts * info.time_base) + float(1 / info.frame_rate)
+    missing_s = info.duration_s - end_s
+    return round(missing_s * info.frame_rate) if missing_s > 1.0 else 0
+
+
+def _index_is_whole(path: Path, promised: int) -> bool:
+    """Whether all packets the header promises are in the file (some may be meant to be hidden)."""
+    import av
+
+    with av.open(str(path)) as container:
+        try:
+            found = sum(p.size > 0 for p in container.demux(container.streams.video[0]))
+        except av.error.FFmpegError:
+            return False
+    return found >= promised
+
+
+@dataclass(slots=True)
+class Frame:
+    """One decoded frame.
+
+    Attributes:
+        index: 0-based, in the order of decoding.
+        pts: presentation time in ticks of the stream.
+        pts_s: the same in seconds on the container's clock, as ffprobe prints `pts_time`.
+        image: the upright picture; valid until it is given back with `VideoReader.recycle`.
+    """
+
+    index: int
+    pts: int
+    pts_s: float
+    image: Image
+
+
+class VideoReader:
+    """Decodes a file frame by frame. A context manager; use from one thread at a time.
+
+    Raises:
+        VideoError: on entering, where no frame can be decoded.
+    """
+
+    def __init__(self, path: Path, info: VideoInfo, decoder_threads: int = 1) -> None:
+        self.path = path
+        self.info = info
+        self.irregular_times = 0
+        """Frames whose time did not increase and was set one frame after the one before."""
+        self._threads = decoder_threads
+        self._spare: list[Image] = []
+        self._frame_ticks = max(1, round(1 / info.frame_rate / info.time_base))
+
+    def __enter__(self) -> VideoReader:
+        # OpenCV rotates by the container's orientation by default: pictures come upright.
+        self._capture = cv2.VideoCapture(
+            str(self.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self._threads]
+        )
+        if not self._capture.isOpened():
+            raise VideoError(
+                f"{self.path} ({self.info.codec}) cannot be decoded by this OpenCV: "
+                "convert it to H.264"
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._capture.release()
+
+    def recycle(self, image: Image) -> None:
+        """Lets the next frame reuse this picture's memory (fresh pages cost more than decoding)."""
+        self._spare.append(image)
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames, in order."""
+        index, last_pts = 0, None
+        while True:
+            spare = self._spare.pop() if self._spare else None
+            read, image = self._capture.read(spare)
+            if not read:
+                break
+            seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            pts = self.info.start_pts + round(seconds / self.info.time_base)
+            if last_pts is not None and pts <= last_pts:
+                pts = last_pts + self._frame_ticks
+                self.irregular_times += 1
+            last_pts = pts
+            yield Frame(index, pts, float(pts * self.info.time_base), image)
+            index += 1
+        if index == 0:
+            raise VideoError(
+                f"{self.path} ({self.info.codec}) has no frame that can be decoded: "
+                "it may be damaged; copy it again or convert it to H.264"
+            )
