@@ -24,8 +24,10 @@ from pipeline.embedder import FaceEmbedder, align
 from pipeline.episode import EpisodeFolder
 from pipeline.files import make_folder
 from pipeline.links import EmbeddingPlan
+from pipeline.machine import limit_loaded_libraries
 from pipeline.options import ResolvedOptions
 from pipeline.progress import Progress
+from pipeline.request import StepRequest
 from pipeline.shots import with_shots
 from pipeline.tables import (
     DETECTIONS,
@@ -233,7 +235,8 @@ def detect_episode(
     Earlier results in the folder are replaced only at the end, by whole files.
 
     Returns:
-        A record: the probe, `frames`, `looks`, `shots`, `detections`, `frames_lost`, ...
+        The facts that also stand in the footer of the frames table: `video` (the probe),
+        `frames`, `frames_lost`, `duration_s`, `looks`, `shots`, `detections`, ...; and `device`.
 
     Raises:
         VideoError, OptionError, ModelError, DiskFull, OutputError: see there.
@@ -255,23 +258,40 @@ def detect_episode(
             for det_id in sorted(detections.embedded):
                 vector = detections.embedded[det_id]
                 embeddings.append({"det_id": [det_id], "embedding": [vector]})
+        facts = {
+            "video": info.as_record(),
+            "frames": source.read,
+            "frames_lost": lost_frames(video, info, source.read, source.last_pts_s),
+            "irregular_times": reader.irregular_times,
+            "duration_s": _duration_s(source.last_pts_s, info),
+            "looks": detections.looks,
+            "shots": source.shots,
+            "detections": table.rows,
+            "embeddings": len(detections.embedded),
+        }
+        frames.annotate(facts)
         _forget_results_of_old_detections(folder, options.embeds)
-    lost = lost_frames(video, info, source.read, source.last_pts_s)
     progress(source.read, source.read)
-    return {
-        "video": info.as_record(),
-        "device": work.device,
-        "frames": source.read,
-        "frames_lost": lost,
-        "irregular_times": reader.irregular_times,
-        "duration_s": source.last_pts_s
-        - float(info.start_pts * info.time_base)
-        + float(1 / info.frame_rate),
-        "looks": detections.looks,
-        "shots": source.shots,
-        "detections": table.rows,
-        "embeddings": len(detections.embedded),
-    }
+    return {**facts, "device": work.device}
+
+
+def warm(threads: int) -> None:
+    """Nothing to do before the request: importing this module has loaded the libraries."""
+    limit_loaded_libraries()
+
+
+def run_step(request: StepRequest, progress: Progress) -> dict[str, Any]:
+    """The step as `pipeline.child` calls it."""
+    assert request.video is not None, "detection needs a video"
+    return detect_episode(
+        Path(request.video), request.folder, request.footer, request.options,
+        request.threads, progress,
+    )
+
+
+def _duration_s(last_pts_s: float, info: VideoInfo) -> float:
+    """From the first frame to the end of the last one."""
+    return last_pts_s - float(info.start_pts * info.time_base) + float(1 / info.frame_rate)
 
 
 def decoder_threads(threads: int) -> int:

@@ -41,7 +41,7 @@ class Device(StrEnum):
 PROFILE_DEFAULTS: dict[Profile, dict[str, Any]] = {
     Profile.low_power: {"stride": 6, "det_size": 640, "cpu_threads": 1},
     Profile.balanced: {"stride": 3, "det_size": 640},
-    Profile.high_accuracy: {"stride": 1, "det_size": 960},
+    Profile.high_accuracy: {"stride": 1, "det_size": 640},
 }
 """What each profile puts in place of an option that was not given."""
 

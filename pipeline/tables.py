@@ -6,6 +6,7 @@ no clock time: the same input and options give the same bytes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -178,6 +179,11 @@ class TableWriter:
         while self._waiting_rows >= _ROWS_PER_GROUP:
             self._flush(_ROWS_PER_GROUP)
 
+    def annotate(self, facts: Mapping[str, Any]) -> None:
+        """Puts facts into the file's footer, for `read_facts`."""
+        text = json.dumps(facts, sort_keys=True)
+        self._writer.add_key_value_metadata({"facetracks.facts": text})
+
     def _flush(self, rows: int) -> None:
         table = pa.concat_tables(self._waiting).combine_chunks()
         self._writer.write_table(table.slice(0, rows))
@@ -212,6 +218,21 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         raise ResultError(f"{path} does not exist: run `facetracks detect VIDEO` first") from None
     except (OSError, pa.ArrowInvalid) as error:
         raise ResultError(f"{path} cannot be read ({error}): run again with --force") from None
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What `TableWriter.annotate` put into a file of ours.
+
+    Raises:
+        ResultError: the file is missing or damaged.
+    """
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+        return dict(json.loads(metadata[b"facetracks.facts"]))
+    except (OSError, pa.ArrowInvalid, KeyError, ValueError):
+        raise ResultError(
+            f"{path} is missing or damaged: run `facetracks detect VIDEO` first"
+        ) from None
 
 
 def column(table: pa.Table, name: str) -> np.ndarray[Any, Any]:

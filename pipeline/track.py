@@ -19,8 +19,10 @@ import pyarrow as pa
 from pipeline.embedder import DIMENSIONS
 from pipeline.episode import EpisodeFolder
 from pipeline.links import EmbeddingPlan
+from pipeline.machine import limit_loaded_libraries
 from pipeline.options import ResolvedOptions, Tracker
 from pipeline.progress import Progress
+from pipeline.request import StepRequest
 from pipeline.shot_tracks import FILLED, ShotDetections, TrackRows, track_shot
 from pipeline.tables import (
     TRACK_SUMMARY,
@@ -42,7 +44,8 @@ MOTION_ONLY = (
 
 
 def warm(threads: int) -> None:
-    """Starts importing what tracking needs, in the process that the work will run in."""
+    """Starts importing what tracking needs, before there is anything to track."""
+    limit_loaded_libraries()
     if threads == 1:
         import_boxmot()
     else:
@@ -104,6 +107,13 @@ def track_episode(
         "appearance": embeddings is not None and not warnings,
         "warnings": warnings,
     }
+
+
+def run_step(request: StepRequest, progress: Progress) -> dict[str, Any]:
+    """The step as `pipeline.child` calls it."""
+    return track_episode(
+        request.folder, request.footer, request.options, request.threads, progress
+    )
 
 
 @contextmanager

@@ -1,0 +1,87 @@
+"""The process in which a step works: started by `pipeline.process`, never by hand.
+
+It leads a session of its own, and lives no longer than the process that started it: its standard
+input is a pipe that the starter keeps open, and when that closes, for whatever reason, this
+process removes what it has half written and kills its whole group.
+
+It reads one JSON line, the request, and answers with JSON lines: progress, then a result or an
+error. Run as `python -m pipeline.child detect|track THREADS CPUS`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from importlib import import_module
+from queue import SimpleQueue
+from typing import Any
+
+from pipeline.errors import FacetracksError, one_line
+from pipeline.files import discard_unfinished
+from pipeline.machine import CpuShare, cpu_seconds, peak_memory_bytes
+from pipeline.request import StepRequest
+
+STEPS = {"detect": "pipeline.detect", "track": "pipeline.track"}
+"""Modules of the steps: each has `warm(threads)` and `run_step(request, progress)`."""
+
+
+def _die(*_: object) -> None:
+    """Ends this process and all of its group, at once, leaving nothing half-written."""
+    discard_unfinished()
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def _listen(requests: SimpleQueue[bytes]) -> None:
+    """Passes the request on, then waits for the starter to be gone."""
+    line = sys.stdin.buffer.readline()
+    if line:
+        requests.put(line)
+        sys.stdin.buffer.read()
+    _die()
+
+
+def main() -> int:
+    """Serves one request."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)  # Libraries that print do not disturb the replies.
+    signal.signal(signal.SIGTERM, _die)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the starter's to handle.
+    step, *share_arguments = sys.argv[1:]
+    share = CpuShare.from_arguments(*share_arguments)
+    share.confine_this_process()
+    requests: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+
+    def reply(**message: Any) -> None:
+        replies.write(json.dumps(message) + "\n")
+
+    try:
+        module = import_module(STEPS[step])
+        module.warm(share.threads)
+        request = StepRequest.from_json(requests.get())
+        started = time.monotonic()
+        record = module.run_step(request, lambda done, total: reply(progress=[done, total]))
+        usage = {
+            "seconds": round(time.monotonic() - started, 3),
+            "cpu_seconds": round(cpu_seconds(), 3),
+            "peak_memory_mib": round(peak_memory_bytes() / 2**20, 1),
+        }
+        reply(result={**record, "usage": usage})
+    except FacetracksError as error:
+        reply(error=type(error).__name__, message=one_line(error), detail=traceback.format_exc())
+    except MemoryError:
+        reply(error="StepFailed", message="out of memory", detail=traceback.format_exc())
+    except BaseException as error:
+        what = f"{type(error).__name__}: {one_line(error)}"
+        reply(error="StepFailed", message=what, detail=traceback.format_exc())
+    replies.flush()
+    os._exit(0)  # No atexit work of torch and others: everything is written.
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,314 @@
+"""One run of one episode, from a checked request to the run record.
+
+Order matters: everything that can be wrong with the input is found before anything is created;
+the lock is taken before anything is read that another run could be writing; the record is written
+last, so that a folder with a record is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.episode import EpisodeFolder, Source, check_ep_id, ep_id_of, fingerprint
+from pipeline.errors import OptionError, OutputError, ResultError
+from pipeline.files import write_error, written_whole
+from pipeline.lock import EpisodeLock
+from pipeline.machine import CpuShare, cpu_seconds
+from pipeline.models import DETECTOR_NAME, DETECTOR_SHA256, SFACE, locate
+from pipeline.options import ResolvedOptions, Tracker, options_hash
+from pipeline.process import StepProcess
+from pipeline.quality import summarize
+from pipeline.request import StepRequest
+from pipeline.runtime import current
+from pipeline.tables import SCHEMA_VERSION, Footer, read_facts
+
+Operation = Literal["run", "detect", "track"]
+
+_PACKAGES = ("facetracks", "onnxruntime", "opencv-python", "boxmot", "scenedetect", "av", "pyarrow")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a person asks for.
+
+    Attributes:
+        video: path of the video; None for the operation `track`.
+        ep_id: None takes it from the file name.
+        force: do it again even where it is done.
+    """
+
+    operation: Operation
+    video: Path | None
+    ep_id: str | None
+    output_root: Path
+    options: ResolvedOptions
+    force: bool = False
+
+
+class EpisodeRun:
+    """The run, as its steps see it. A context manager that holds the episode's lock.
+
+    Raises:
+        OptionError, VideoError, ModelError: on making one, where the request cannot be met.
+        EpisodeBusy, OutputError: on entering.
+    """
+
+    def __init__(self, request: RunRequest) -> None:
+        self.request = request
+        self.options = request.options
+        self._source: Source | None = None
+        if request.operation == "track":
+            if request.ep_id is None:
+                raise OptionError("track needs the ep_id of an episode with stored detections")
+            ep_id = check_ep_id(request.ep_id)
+        elif request.video is None:
+            raise OptionError(f"{request.operation} needs a video")
+        else:
+            # Checked in the order of what a person would want to hear first.
+            self._source = Source.of(request.video)
+            ep_id = check_ep_id(request.ep_id) if request.ep_id else ep_id_of(request.video)
+            if self.options.embeds:
+                locate(SFACE)
+            _probe(request.video)
+        self.folder = EpisodeFolder(request.output_root.absolute(), ep_id)
+        if request.operation == "track" and not self.folder.path.is_dir():
+            raise ResultError(
+                f"no detections of episode '{ep_id}' under {request.output_root}: "
+                "run `facetracks detect VIDEO` first"
+            )
+        self._lock = EpisodeLock(self.folder, request.operation)
+        self._started_processes: dict[str, StepProcess] = {}
+        self._steps: dict[str, dict[str, Any]] = {}
+        self._began = time.monotonic()
+        self._cpu_before = cpu_seconds()
+
+    @property
+    def ep_id(self) -> str:
+        return self.folder.ep_id
+
+    def __enter__(self) -> EpisodeRun:
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._started_processes.values():
+            process.kill()
+        self._lock.release()
+
+    # What is there already
+
+    @cached_property
+    def share(self) -> CpuShare:
+        return CpuShare.of(self.options.cpu_threads)
+
+    @cached_property
+    def _stored(self) -> dict[str, Any]:
+        """The folder's run record, or an empty one."""
+        try:
+            record = json.loads(self.folder.record.read_text())
+        except (OSError, ValueError):
+            return {}
+        return dict(record) if record.get("schema_version") == SCHEMA_VERSION else {}
+
+    @cached_property
+    def _source_sha256(self) -> str:
+        if self._source is None or self.request.video is None:
+            detections = Footer.read(self.folder.detections)
+            if detections is None:
+                raise ResultError(
+                    f"{self.folder.detections} is missing or damaged: "
+                    "run `facetracks detect VIDEO` first"
+                )
+            return detections.source_sha256
+        known = self._stored.get("source", {})
+        if known.get("stat") == self._source.as_record():
+            return str(known["sha256"])
+        return fingerprint(self.request.video)
+
+    def _detect_hash(self) -> str:
+        return options_hash(self.options.detect_options(), DETECTOR_SHA256)
+
+    def _track_hash(self, appearance: bool) -> str:
+        detections = Footer.read(self.folder.detections)
+        used = SFACE.sha256 if appearance else ""
+        return options_hash(
+            self.options.track_options(), detections.options_hash if detections else "", used
+        )
+
+    def _footer(self, hash_: str) -> Footer:
+        return Footer(self.ep_id, self._source_sha256, hash_)
+
+    def _appearance(self) -> bool:
+        """Whether the tracker will have face embeddings."""
+        if self.options.tracker is not Tracker.strongsort:
+            return False
+        stored = Footer.read(self.folder.embeddings)
+        return stored is not None and stored == Footer.read(self.folder.detections)
+
+    def detected(self) -> bool:
+        """Whether the stored detections are those of this video and these options."""
+        wanted = self._footer(self._detect_hash())
+        files = [self.folder.frames, self.folder.detections]
+        if self.options.embeds:
+            files.append(self.folder.embeddings)
+        return all(Footer.read(path) == wanted for path in files)
+
+    def tracked(self) -> bool:
+        """Whether the stored tracks are those of the stored detections and these options."""
+        wanted = self._footer(self._track_hash(self._appearance()))
+        files = [self.folder.tracks, self.folder.track_summary]
+        return all(Footer.read(path) == wanted for path in files)
+
+    def finished(self) -> bool:
+        """Whether all that is asked for is there and complete."""
+        if self.request.force or not self._stored:
+            return False
+        if self.request.operation == "detect":
+            return self.detected()
+        if self.request.operation == "track":
+            return self.tracked()
+        return self.detected() and self.tracked()
+
+    # The steps
+
+    def start(self, step: str) -> None:
+        """Starts the process of a step ahead of its work, so that its imports overlap others."""
+        if step not in self._started_processes:
+            self._started_processes[step] = StepProcess(step, self.share, (self._lock.fd,))
+
+    def start_ahead(self) -> None:
+        """Starts what the operation will need, as far as the CPUs given allow."""
+        if self.request.operation != "track":
+            self.start("detect")
+        if self.request.operation == "track" or (
+            self.request.operation == "run" and self.share.threads > 1
+        ):
+            self.start("track")
+
+    def detect(self) -> dict[str, Any]:
+        """The detect step, or what is stored of it."""
+        if not self.request.force and self.detected():
+            current().log("detect: stored detections are of this video and options, kept")
+            facts = {**read_facts(self.folder.frames), "reused": True}
+        else:
+            facts = {**self._work("detect", self._detect_hash()), "reused": False}
+        self._steps["detect"] = facts
+        if facts["frames_lost"]:
+            current().log(f"detect: {_lost(facts)}")
+        return facts
+
+    def track(self) -> dict[str, Any]:
+        """The track step."""
+        self._steps.setdefault("detect", {**read_facts(self.folder.frames), "reused": True})
+        facts = self._work("track", self._track_hash(self._appearance()))
+        for warning in facts["warnings"]:
+            current().log(f"track: {warning}")
+        self._steps["track"] = facts
+        return facts
+
+    def _work(self, step: str, hash_: str) -> dict[str, Any]:
+        video = str(self.request.video) if step == "detect" else None
+        footer = self._footer(hash_)
+        request = StepRequest(video, self.folder, footer, self.options, self.share.threads)
+        self.start(step)
+        facts = self._started_processes.pop(step).run(request, current())
+        current().log(_done(step, facts))
+        return {**facts, "options_hash": hash_}
+
+    # The end
+
+    def finish(self) -> dict[str, Any]:
+        """Writes the run record; returns the summary."""
+        summary = summarize(self.folder, self._steps)
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "ep_id": self.ep_id,
+            "operation": self.request.operation,
+            "source": self._source_record(),
+            "options": self._options_record(),
+            "models": self._models_record(),
+            "versions": {"python": platform.python_version()}
+            | {name: version(name) for name in _PACKAGES},
+            "machine": {"system": platform.platform(), "cpu_threads": self.share.threads},
+            "steps": self._steps,
+            "summary": summary,
+            "warnings": self._warnings(),
+            "elapsed_seconds": round(time.monotonic() - self._began, 3),
+            "cpu_seconds": self._cpu_seconds(),
+        }
+        try:
+            with written_whole(self.folder.record) as temporary:
+                temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise write_error(error, self.folder.record) from None
+        return summary
+
+    def stored_summary(self) -> dict[str, Any]:
+        """The summary of the run that made what is stored."""
+        return dict(self._stored["summary"])
+
+    def _source_record(self) -> dict[str, Any]:
+        if self._source is None:
+            return dict(self._stored.get("source", {"sha256": self._source_sha256}))
+        return {
+            "file": str(self.request.video),
+            "sha256": self._source_sha256,
+            "stat": self._source.as_record(),
+        }
+
+    def _options_record(self) -> dict[str, Any]:
+        options = self.options.model_dump(mode="json")
+        if self.request.operation == "track":
+            # The detections keep the options they were made with.
+            options |= {
+                name: value
+                for name, value in self._stored.get("options", {}).items()
+                if name in self.options.detect_options()
+            }
+        return options
+
+    def _models_record(self) -> dict[str, Any]:
+        models = {"detector": {"name": DETECTOR_NAME, "sha256": DETECTOR_SHA256}}
+        if self._steps["detect"]["embeddings"]:
+            models["embedder"] = {"name": SFACE.name, "sha256": SFACE.sha256}
+        return models
+
+    def _warnings(self) -> list[str]:
+        detect = self._steps["detect"]
+        warnings = [_lost(detect)] if detect["frames_lost"] else []
+        return warnings + list(self._steps.get("track", {}).get("warnings", []))
+
+    def _cpu_seconds(self) -> float:
+        steps = sum(step.get("usage", {}).get("cpu_seconds", 0.0) for step in self._steps.values())
+        return round(max(steps, cpu_seconds() - self._cpu_before), 3)
+
+
+def _probe(video: Path) -> None:
+    from pipeline.video import probe
+
+    probe(video)
+
+
+def _lost(facts: dict[str, Any]) -> str:
+    lost, total = facts["frames_lost"], facts["frames"] + facts["frames_lost"]
+    return f"{lost} of {total} frames could not be read: the video is damaged or cut off"
+
+
+def _done(step: str, facts: dict[str, Any]) -> str:
+    usage = facts["usage"]
+    if step == "detect":
+        what = f"{facts['detections']} detections in {facts['frames']} frames, "
+        what += f"{facts['shots']} shots"
+    else:
+        what = f"{facts['tracks']} tracks, {facts['interpolated_rows']} rows filled in"
+    return f"{step}: {what}; {usage['seconds']:.1f} s, {usage['cpu_seconds']:.1f} s of CPU"
+
+
+__all__ = ["EpisodeRun", "Operation", "OutputError", "RunRequest"]

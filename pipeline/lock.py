@@ -1,0 +1,128 @@
+"""One run at a time for an episode: a file lock under the output root.
+
+`flock` belongs to the open file, which child processes inherit: the lock is free when, and only
+when, the last process of the run is gone, however it went. That inheritance is why this is not
+the `filelock` package.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.episode import EpisodeFolder
+from pipeline.errors import EpisodeBusy
+from pipeline.files import make_folder, remove_leftovers, write_error
+
+
+class EpisodeLock:
+    """Held from `acquire` to `release`.
+
+    Attributes:
+        fd: the locked file, to be inherited by every process that works for the run.
+    """
+
+    def __init__(self, folder: EpisodeFolder, operation: str) -> None:
+        self._folder = folder
+        self._operation = operation
+        self._root_is_new = not folder.root.exists()
+        self.fd = -1
+
+    def acquire(self) -> None:
+        """Takes the lock, or says who has it. A holder that died holds nothing.
+
+        Raises:
+            EpisodeBusy: another run holds the episode.
+            OutputError, DiskFull: the lock cannot be written.
+        """
+        path = self._folder.lock
+        make_folder(path.parent)
+        while True:
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                self._remove_empty_folders()
+                raise write_error(error, path) from None
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+                raise EpisodeBusy(self._describe_holder()) from None
+            if _still_names(path, fd):
+                break
+            os.close(fd)  # The holder before us removed the file between our open and lock.
+        self.fd = fd
+        self._write_holder()
+        if self._folder.path.is_dir():
+            remove_leftovers(self._folder.path)
+
+    def release(self) -> None:
+        """Frees the episode and leaves no empty folder behind."""
+        if self.fd < 0:
+            return
+        remove_leftovers(self._folder.path)
+        self._folder.lock.unlink(missing_ok=True)
+        os.close(self.fd)
+        self.fd = -1
+        self._remove_empty_folders()
+
+    def __enter__(self) -> EpisodeLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _write_holder(self) -> None:
+        holder = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "operation": self._operation,
+        }
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, json.dumps(holder).encode(), 0)
+
+    def _describe_holder(self) -> str:
+        holder = _read_holder(self._folder.lock)
+        ep_id = self._folder.ep_id
+        if not holder:
+            return f"episode '{ep_id}' is being worked on by another run: wait for it"
+        return (
+            f"episode '{ep_id}' is busy: '{holder['operation']}' on host {holder['host']}, "
+            f"pid {holder['pid']}, since {holder['started_at']}; wait for it or stop it"
+        )
+
+    def _remove_empty_folders(self) -> None:
+        folders: list[Path] = [self._folder.path, self._folder.lock.parent]
+        if self._root_is_new:
+            folders.append(self._folder.root)
+        for folder in folders:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _still_names(path: Path, fd: int) -> bool:
+    """Whether the path leads to the file that is open as `fd`."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _read_holder(path: Path) -> dict[str, Any] | None:
+    """What the holder wrote; waits a moment for a holder that has only just come."""
+    for _ in range(10):
+        try:
+            holder = json.loads(path.read_text())
+            return dict(holder)
+        except (OSError, ValueError):
+            time.sleep(0.02)
+    return None

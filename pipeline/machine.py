@@ -1,0 +1,104 @@
+"""How much of the machine a run may use, and making that hold.
+
+Three things hold it together: libraries are told their thread counts before they load (the
+environment of the child processes), our own threads are as many as asked for, and on Linux the
+kernel confines the whole process tree to as many CPUs.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from dataclasses import dataclass
+
+import psutil
+
+_SINGLE_THREADED = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "OPENCV_FOR_THREADS_NUM",
+    "ARROW_IO_THREADS",
+)
+"""Names by which BLAS, OpenMP (torch and Arrow too), OpenCV and Arrow's reader learn their limit."""
+
+
+def available_cpus() -> int:
+    """CPUs this process may really use: affinity and cgroup quota count, not the machine's."""
+    from loky.backend.context import cpu_count
+
+    return max(1, int(cpu_count()))
+
+
+@dataclass(frozen=True)
+class CpuShare:
+    """The part of the machine a run gets.
+
+    Attributes:
+        threads: CPUs' worth of work, at most.
+        cpus: the CPUs the kernel confines the run to; empty where it is not confined.
+    """
+
+    threads: int
+    cpus: frozenset[int]
+
+    @classmethod
+    def of(cls, threads: int | None) -> CpuShare:
+        """The share for `--cpu-threads` (None: all this process may use)."""
+        if threads is None:
+            return cls(available_cpus(), frozenset())
+        if not hasattr(os, "sched_setaffinity"):
+            return cls(threads, frozenset())
+        allowed = sorted(os.sched_getaffinity(0))
+        if threads >= len(allowed):
+            return cls(threads, frozenset())
+        busy = psutil.cpu_percent(interval=0.1, percpu=True)
+        by_load = sorted(allowed, key=lambda cpu: busy[cpu] if cpu < len(busy) else 0.0)
+        return cls(threads, frozenset(by_load[:threads]))
+
+    def environment(self) -> dict[str, str]:
+        """Variables for a child process, to be set before it loads any library."""
+        return dict.fromkeys(_SINGLE_THREADED, "1")
+
+    def as_arguments(self) -> list[str]:
+        """For a child process, which reads them with `from_arguments`."""
+        return [str(self.threads), ",".join(map(str, sorted(self.cpus)))]
+
+    @classmethod
+    def from_arguments(cls, threads: str, cpus: str) -> CpuShare:
+        return cls(int(threads), frozenset(int(cpu) for cpu in cpus.split(",") if cpu))
+
+    def confine_this_process(self) -> None:
+        """Has the kernel keep this process, and what it starts, on these CPUs."""
+        if self.cpus:
+            os.sched_setaffinity(0, self.cpus)
+
+
+def limit_loaded_libraries() -> None:
+    """Holds libraries that ignore the environment to one thread each; call before using them."""
+    import cv2
+    import pyarrow
+
+    cv2.setNumThreads(1)
+    pyarrow.set_cpu_count(1)
+    pyarrow.set_io_thread_count(1)
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process and its finished children."""
+    own, children = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident size of this process, or of its largest finished child."""
+    largest = max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return int(largest if sys.platform == "darwin" else largest * 1024)

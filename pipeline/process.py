@@ -1,0 +1,162 @@
+"""Starts the process a step works in, follows it, and makes sure it is gone in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from typing import Any
+
+from pipeline.errors import RunCancelled, RunTimeout, StepFailed, error_named
+from pipeline.machine import CpuShare
+from pipeline.progress import Progress
+from pipeline.request import StepRequest
+from pipeline.runtime import Runtime
+
+_GRACE_S = 0.5
+"""Given to a process to remove what it has half written before SIGKILL."""
+
+_QUIET = {
+    "OPENCV_LOG_LEVEL": "ERROR",
+    "OPENCV_FFMPEG_LOGLEVEL": "16",
+    "PYTHONUNBUFFERED": "1",
+    "DO_NOT_TRACK": "1",
+}
+
+
+class StepProcess:
+    """A process for one step, started early so that its imports overlap other work."""
+
+    def __init__(self, step: str, share: CpuShare, inherit: tuple[int, ...] = ()) -> None:
+        """
+        Args:
+            step: a name in `pipeline.child.STEPS`.
+            inherit: file descriptors the process keeps open (the episode's lock).
+        """
+        self.step = step
+        self._words = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "pipeline.child", step, *share.as_arguments()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._words,
+            start_new_session=True,
+            pass_fds=inherit,
+            env={**os.environ, **share.environment(), **_QUIET, "PYTHONPATH": _import_path()},
+        )
+
+    def run(self, request: StepRequest, surroundings: Runtime) -> dict[str, Any]:
+        """Hands over the request and waits for the result.
+
+        Raises:
+            RunCancelled, RunTimeout: it was stopped; the process is gone.
+            FacetracksError: what the step raised.
+            StepFailed: the process died.
+        """
+        if surroundings.stop is not None and surroundings.stop.is_set():
+            self.kill()
+            raise RunCancelled("cancelled")
+        stdin = self._process.stdin
+        assert stdin is not None
+        with suppress(BrokenPipeError):
+            stdin.write(request.to_json())
+            stdin.flush()
+
+        def progress(done: int, total: int | None) -> None:
+            surroundings.progress.step(self.step, done, total)
+
+        try:
+            reply = self._follow(surroundings, progress)
+        finally:
+            self.kill()
+        if reply is None:
+            raise StepFailed(self._last_words(), self.words())
+        if "error" in reply:
+            error = error_named(reply["error"], reply["message"])
+            if isinstance(error, StepFailed):
+                error.detail = reply.get("detail", "")
+            raise error
+        return dict(reply["result"])
+
+    def _follow(self, surroundings: Runtime, progress: Progress) -> dict[str, Any] | None:
+        """The last reply, or None where the process ended without one."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        waiting = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ)
+            if surroundings.stop is not None:
+                selector.register(surroundings.stop, selectors.EVENT_READ)
+            while True:
+                left = None
+                if surroundings.deadline is not None:
+                    left = max(0.0, surroundings.deadline - time.monotonic())
+                ready = selector.select(left)
+                if not ready:
+                    raise RunTimeout(
+                        f"not done after {surroundings.timeout_s:g} s (--timeout): "
+                        "nothing was kept of the unfinished step; allow more time"
+                    )
+                if any(key.fileobj is surroundings.stop for key, _ in ready):
+                    raise RunCancelled("cancelled")
+                chunk = os.read(stdout.fileno(), 65536)
+                if not chunk:
+                    return None
+                *lines, waiting = (waiting + chunk).split(b"\n")
+                for line in lines:
+                    reply = json.loads(line)
+                    if "progress" not in reply:
+                        return dict(reply)
+                    progress(*reply["progress"])
+
+    def kill(self) -> None:
+        """Ends the process and all of its group. Safe to call again."""
+        process = self._process
+        if process.returncode is not None:
+            return
+        assert process.stdin is not None and process.stdout is not None
+        with suppress(OSError):
+            process.stdin.close()
+        _signal_group(process.pid, signal.SIGTERM)
+        give_up = time.monotonic() + _GRACE_S
+        while not _has_ended(process.pid) and time.monotonic() < give_up:
+            time.sleep(0.01)
+        # Not reaped yet, so the group's number cannot have passed to somebody else.
+        _signal_group(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+    def words(self) -> str:
+        """What the process and its libraries wrote to standard error."""
+        self._words.seek(0)
+        return self._words.read().decode(errors="replace")
+
+    def _last_words(self) -> str:
+        code = self._process.returncode
+        lines = self.words().strip().splitlines()
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            hint = "; the machine may be out of memory" if code == -signal.SIGKILL else ""
+            return f"the {self.step} process was killed by {name}{hint}: run again"
+        return f"the {self.step} process ended early: {lines[-1] if lines else f'code {code}'}"
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether the child has ended, without reaping it."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _import_path() -> str:
+    """Where the child finds what this process can import."""
+    return os.pathsep.join(path or os.getcwd() for path in sys.path)
