@@ -23,6 +23,7 @@ from pipeline.detector import FaceDetector, Faces
 from pipeline.embedder import FaceEmbedder, align
 from pipeline.episode import EpisodeFolder
 from pipeline.files import make_folder
+from pipeline.footer import Footer
 from pipeline.links import EmbeddingPlan
 from pipeline.machine import limit_loaded_libraries
 from pipeline.options import ResolvedOptions
@@ -34,7 +35,6 @@ from pipeline.tables import (
     EMBEDDINGS,
     FRAMES,
     LANDMARKS,
-    Footer,
     TableWriter,
     table_writer,
 )
@@ -267,6 +267,7 @@ def detect_episode(
             "looks": detections.looks,
             "shots": source.shots,
             "detections": table.rows,
+            "embedded": options.embeds,
             "embeddings": len(detections.embedded),
         }
         frames.annotate(facts)

@@ -8,6 +8,7 @@ last, so that a folder with a record is complete.
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import time
 from dataclasses import dataclass
@@ -17,17 +18,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.episode import EpisodeFolder, Source, check_ep_id, ep_id_of, fingerprint
-from pipeline.errors import OptionError, OutputError, ResultError
+from pipeline.errors import OptionError, ResultError
 from pipeline.files import write_error, written_whole
+from pipeline.footer import SCHEMA_VERSION, Footer, read_facts
 from pipeline.lock import EpisodeLock
 from pipeline.machine import CpuShare, cpu_seconds
 from pipeline.models import DETECTOR_NAME, DETECTOR_SHA256, SFACE, locate
-from pipeline.options import ResolvedOptions, Tracker, options_hash
+from pipeline.options import ResolvedOptions, options_hash
 from pipeline.process import StepProcess
 from pipeline.quality import summarize
 from pipeline.request import StepRequest
 from pipeline.runtime import current
-from pipeline.tables import SCHEMA_VERSION, Footer, read_facts
 
 Operation = Literal["run", "detect", "track"]
 
@@ -76,7 +77,6 @@ class EpisodeRun:
             ep_id = check_ep_id(request.ep_id) if request.ep_id else ep_id_of(request.video)
             if self.options.embeds:
                 locate(SFACE)
-            _probe(request.video)
         self.folder = EpisodeFolder(request.output_root.absolute(), ep_id)
         if request.operation == "track" and not self.folder.path.is_dir():
             raise ResultError(
@@ -135,46 +135,43 @@ class EpisodeRun:
     def _detect_hash(self) -> str:
         return options_hash(self.options.detect_options(), DETECTOR_SHA256)
 
-    def _track_hash(self, appearance: bool) -> str:
-        detections = Footer.read(self.folder.detections)
-        used = SFACE.sha256 if appearance else ""
-        return options_hash(
-            self.options.track_options(), detections.options_hash if detections else "", used
-        )
+    def _track_hash(self, detect_hash: str, appearance: bool) -> str:
+        embedder = SFACE.sha256 if appearance else ""
+        return options_hash(self.options.track_options(), detect_hash, embedder)
 
     def _footer(self, hash_: str) -> Footer:
         return Footer(self.ep_id, self._source_sha256, hash_)
 
-    def _appearance(self) -> bool:
-        """Whether the tracker will have face embeddings."""
-        if self.options.tracker is not Tracker.strongsort:
-            return False
-        stored = Footer.read(self.folder.embeddings)
-        return stored is not None and stored == Footer.read(self.folder.detections)
-
     def detected(self) -> bool:
         """Whether the stored detections are those of this video and these options."""
-        wanted = self._footer(self._detect_hash())
         files = [self.folder.frames, self.folder.detections]
         if self.options.embeds:
             files.append(self.folder.embeddings)
-        return all(Footer.read(path) == wanted for path in files)
-
-    def tracked(self) -> bool:
-        """Whether the stored tracks are those of the stored detections and these options."""
-        wanted = self._footer(self._track_hash(self._appearance()))
-        files = [self.folder.tracks, self.folder.track_summary]
+        if not all(path.exists() for path in files):
+            return False
+        wanted = self._footer(self._detect_hash())
         return all(Footer.read(path) == wanted for path in files)
 
     def finished(self) -> bool:
-        """Whether all that is asked for is there and complete."""
-        if self.request.force or not self._stored:
+        """Whether all that is asked for is there and complete, by the run record alone.
+
+        Every step removes the record before it replaces a file, so the record speaks for them.
+        """
+        steps = self._stored.get("steps", {})
+        if self.request.force or "detect" not in steps:
             return False
-        if self.request.operation == "detect":
-            return self.detected()
-        if self.request.operation == "track":
-            return self.tracked()
-        return self.detected() and self.tracked()
+        detect, operation = steps["detect"], self.request.operation
+        if operation != "track" and not (
+            detect["options_hash"] == self._detect_hash()
+            and (detect["embedded"] or not self.options.embeds)
+            and self._stored["source"]["sha256"] == self._source_sha256
+        ):
+            return False
+        if operation == "detect":
+            return True
+        appearance = self.options.embeds and detect["embedded"]
+        wanted = self._track_hash(detect["options_hash"], appearance)
+        return bool(steps.get("track", {}).get("options_hash") == wanted)
 
     # The steps
 
@@ -196,22 +193,36 @@ class EpisodeRun:
         """The detect step, or what is stored of it."""
         if not self.request.force and self.detected():
             current().log("detect: stored detections are of this video and options, kept")
-            facts = {**read_facts(self.folder.frames), "reused": True}
+            facts = self._stored_detections()
         else:
-            facts = {**self._work("detect", self._detect_hash()), "reused": False}
+            facts = self._work("detect", self._detect_hash())
         self._steps["detect"] = facts
         if facts["frames_lost"]:
-            current().log(f"detect: {_lost(facts)}")
+            current().log(f"detect: {_lost(facts)}", logging.WARNING)
         return facts
 
     def track(self) -> dict[str, Any]:
         """The track step."""
-        self._steps.setdefault("detect", {**read_facts(self.folder.frames), "reused": True})
-        facts = self._work("track", self._track_hash(self._appearance()))
+        if "detect" not in self._steps:
+            self._steps["detect"] = self._stored_detections()
+        detect = self._steps["detect"]
+        appearance = self.options.embeds and detect["embedded"]
+        facts = self._work("track", self._track_hash(detect["options_hash"], appearance))
         for warning in facts["warnings"]:
-            current().log(f"track: {warning}")
+            current().log(f"track: {warning}", logging.WARNING)
         self._steps["track"] = facts
         return facts
+
+    def _stored_detections(self) -> dict[str, Any]:
+        """The facts of the stored detections, as `detect` would give them."""
+        facts = read_facts(self.folder.frames)
+        footer = Footer.read(self.folder.detections)
+        if footer is None:
+            raise ResultError(
+                f"{self.folder.detections} is missing or damaged: "
+                "run `facetracks detect VIDEO` first"
+            )
+        return {**facts, "options_hash": footer.options_hash, "reused": True}
 
     def _work(self, step: str, hash_: str) -> dict[str, Any]:
         video = str(self.request.video) if step == "detect" else None
@@ -220,13 +231,13 @@ class EpisodeRun:
         self.start(step)
         facts = self._started_processes.pop(step).run(request, current())
         current().log(_done(step, facts))
-        return {**facts, "options_hash": hash_}
+        return {**facts, "options_hash": hash_, "reused": False}
 
     # The end
 
     def finish(self) -> dict[str, Any]:
         """Writes the run record; returns the summary."""
-        summary = summarize(self.folder, self._steps)
+        summary = summarize(self._steps)
         record = {
             "schema_version": SCHEMA_VERSION,
             "ep_id": self.ep_id,
@@ -276,7 +287,7 @@ class EpisodeRun:
 
     def _models_record(self) -> dict[str, Any]:
         models = {"detector": {"name": DETECTOR_NAME, "sha256": DETECTOR_SHA256}}
-        if self._steps["detect"]["embeddings"]:
+        if self._steps["detect"]["embedded"]:
             models["embedder"] = {"name": SFACE.name, "sha256": SFACE.sha256}
         return models
 
@@ -288,12 +299,6 @@ class EpisodeRun:
     def _cpu_seconds(self) -> float:
         steps = sum(step.get("usage", {}).get("cpu_seconds", 0.0) for step in self._steps.values())
         return round(max(steps, cpu_seconds() - self._cpu_before), 3)
-
-
-def _probe(video: Path) -> None:
-    from pipeline.video import probe
-
-    probe(video)
 
 
 def _lost(facts: dict[str, Any]) -> str:
@@ -310,5 +315,3 @@ def _done(step: str, facts: dict[str, Any]) -> str:
         what = f"{facts['tracks']} tracks, {facts['interpolated_rows']} rows filled in"
     return f"{step}: {what}; {usage['seconds']:.1f} s, {usage['cpu_seconds']:.1f} s of CPU"
 
-
-__all__ = ["EpisodeRun", "Operation", "OutputError", "RunRequest"]

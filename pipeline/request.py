@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.episode import EpisodeFolder
+from pipeline.footer import Footer
 from pipeline.options import ResolvedOptions
-from pipeline.tables import Footer
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 PySceneDetect's `AdaptiveDetector` compares each frame's change with that of its neighbours, so
 it stays quiet while the camera moves; it therefore speaks two frames late, and this stage hands
-frames on with the same delay.
+frames on with the same delay. It sees brightness alone: hue is noise where a picture is dark.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def with_shots(
     frames: Iterable[Frame], frame_rate: Fraction, time_base: Fraction
 ) -> Iterator[ShotFrame]:
     """The same frames, each with its shot, a few frames late."""
-    detector = AdaptiveDetector(min_scene_len=MIN_SHOT_S)
+    detector = AdaptiveDetector(min_scene_len=MIN_SHOT_S, luma_only=True)
     delay = detector.event_buffer_length
     waiting: deque[Frame] = deque()
     shot_id = 0

@@ -6,10 +6,8 @@ no clock time: the same input and options give the same bytes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import ResultError
 from pipeline.files import written_whole
-
-SCHEMA_VERSION = 1
+from pipeline.footer import Footer, facts_metadata
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """Left and right as seen in the picture."""
@@ -116,43 +113,6 @@ TRACK_SUMMARY = pa.schema(
 """One row a track."""
 
 
-@dataclass(frozen=True)
-class Footer:
-    """What a file says of where it comes from.
-
-    Attributes:
-        source_sha256: fingerprint of the video's content.
-        options_hash: of all that decides the rows.
-    """
-
-    ep_id: str
-    source_sha256: str
-    options_hash: str
-
-    def stamped(self, schema: pa.Schema) -> pa.Schema:
-        return schema.with_metadata(
-            {
-                "facetracks.schema_version": str(SCHEMA_VERSION),
-                "facetracks.ep_id": self.ep_id,
-                "facetracks.source_sha256": self.source_sha256,
-                "facetracks.options_hash": self.options_hash,
-            }
-        )
-
-    @classmethod
-    def read(cls, path: Path) -> Footer | None:
-        """The footer of a file, or None where there is no such file of this schema version."""
-        try:
-            metadata = pq.read_schema(path).metadata or {}
-        except (OSError, pa.ArrowInvalid):
-            return None
-        fields = {key.decode(): value.decode() for key, value in metadata.items()}
-        if fields.get("facetracks.schema_version") != str(SCHEMA_VERSION):
-            return None
-        names = ("ep_id", "source_sha256", "options_hash")
-        return cls(*(fields.get(f"facetracks.{name}", "") for name in names))
-
-
 class TableWriter:
     """Takes rows as they come and writes them in row groups of a fixed size."""
 
@@ -181,8 +141,7 @@ class TableWriter:
 
     def annotate(self, facts: Mapping[str, Any]) -> None:
         """Puts facts into the file's footer, for `read_facts`."""
-        text = json.dumps(facts, sort_keys=True)
-        self._writer.add_key_value_metadata({"facetracks.facts": text})
+        self._writer.add_key_value_metadata(facts_metadata(facts))
 
     def _flush(self, rows: int) -> None:
         table = pa.concat_tables(self._waiting).combine_chunks()
@@ -198,7 +157,7 @@ class TableWriter:
 @contextmanager
 def table_writer(path: Path, schema: pa.Schema, footer: Footer) -> Iterator[TableWriter]:
     """A file that appears whole when the block ends, and not at all where it fails."""
-    stamped = footer.stamped(schema)
+    stamped = schema.with_metadata(footer.metadata())
     with written_whole(path) as temporary:
         with pq.ParquetWriter(temporary, stamped, compression="zstd") as parquet:
             writer = TableWriter(parquet, stamped)
@@ -218,21 +177,6 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         raise ResultError(f"{path} does not exist: run `facetracks detect VIDEO` first") from None
     except (OSError, pa.ArrowInvalid) as error:
         raise ResultError(f"{path} cannot be read ({error}): run again with --force") from None
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    """What `TableWriter.annotate` put into a file of ours.
-
-    Raises:
-        ResultError: the file is missing or damaged.
-    """
-    try:
-        metadata = pq.read_metadata(path).metadata or {}
-        return dict(json.loads(metadata[b"facetracks.facts"]))
-    except (OSError, pa.ArrowInvalid, KeyError, ValueError):
-        raise ResultError(
-            f"{path} is missing or damaged: run `facetracks detect VIDEO` first"
-        ) from None
 
 
 def column(table: pa.Table, name: str) -> np.ndarray[Any, Any]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipeline.embedder import DIMENSIONS
 from pipeline.episode import EpisodeFolder
+from pipeline.footer import Footer
 from pipeline.links import EmbeddingPlan
 from pipeline.machine import limit_loaded_libraries
 from pipeline.options import ResolvedOptions, Tracker
@@ -27,7 +28,6 @@ from pipeline.shot_tracks import FILLED, ShotDetections, TrackRows, track_shot
 from pipeline.tables import (
     TRACK_SUMMARY,
     TRACKS,
-    Footer,
     TableWriter,
     column,
     read_table,
@@ -103,7 +103,8 @@ def track_episode(
         "tracks": summary.tracks,
         "track_rows": table.rows,
         "interpolated_rows": summary.interpolated,
-        "detections_tracked": table.rows - summary.interpolated,
+        "longest_track_s": summary.longest_s,
+        "mean_track_s": summary.mean_s,
         "appearance": embeddings is not None and not warnings,
         "warnings": warnings,
     }
@@ -230,6 +231,14 @@ class _Summary:
                 }
             )
         self.tracks += int(rows.track.max()) + 1
+
+    @property
+    def longest_s(self) -> float:
+        return max((row["length_s"] for row in self._rows), default=0.0)
+
+    @property
+    def mean_s(self) -> float:
+        return sum(row["length_s"] for row in self._rows) / max(1, len(self._rows))
 
     def write(self, table: TableWriter) -> None:
         table.append({name: [row[name] for row in self._rows] for name in TRACK_SUMMARY.names})

@@ -1,0 +1,48 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+LIBRARIES := libgl1 libglib2.0-0
+
+.PHONY: run test setup lint bench wheel-check clean
+
+run: setup  ## direct mode on VIDEO, or on a sample clip
+	@$(BIN)/facetracks run "$(or $(VIDEO),$$($(BIN)/facetracks sample))" $(OPTIONS)
+
+test: setup lint  ## everything that has to hold
+	$(BIN)/python -m pytest $(TESTS)
+	$(MAKE) --no-print-directory wheel-check
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@echo "setting up .venv (about 2 GB, a few minutes, once)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(MAKE) --no-print-directory libraries
+	$(BIN)/facetracks models pull sface
+	$(BIN)/facetracks sample
+	@touch $(READY)
+
+# opencv-python needs them; most desktops have them, most containers do not.
+.PHONY: libraries
+libraries:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends $(LIBRARIES); \
+	fi
+	@$(BIN)/python -c 'import cv2' || \
+	  { echo "opencv-python does not import: install the system packages $(LIBRARIES)"; exit 1; }
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup  ## the numbers of benchmarks/README.md
+	$(BIN)/python -m benchmarks
+
+wheel-check: setup  ## a wheel of this tree runs in an environment of its own
+	$(BIN)/python -m tests.wheel_check
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""How facetracks is hosted, and the settings that say where."""

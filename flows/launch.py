@@ -1,0 +1,169 @@
+"""One entry for a program that wants an episode's tracks: `run_detect_track`.
+
+Direct mode: the flow's body in this process, the work in child processes that die with it. One
+blocking call, one answer; nothing is raised for what can go wrong with a video.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from flows.request import make_request
+from pipeline.episode_run import EpisodeRun, Operation
+from pipeline.errors import FacetracksError, OptionError, RunCancelled, StepFailed, one_line
+from pipeline.options import Options
+from pipeline.runtime import LogProgress, ProgressView, Runtime, StopSignal, runtime
+
+Mode = Literal["direct", "queued"]
+DEFAULT_TIMEOUT_S = 3600.0
+
+_STATUS = {"RunTimeout": "timeout", "RunCancelled": "cancelled"}
+
+
+def run_detect_track(
+    video: str | os.PathLike[str] | None = None,
+    *,
+    ep_id: str | None = None,
+    output_root: str | os.PathLike[str] | None = None,
+    operation: Operation = "run",
+    mode: Mode = "direct",
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    force: bool = False,
+    progress: ProgressView | None = None,
+    stop: StopSignal | None = None,
+    own_process: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Finds and follows every face of an episode; blocks until that is done.
+
+    Ctrl-C while it runs ends the work and gives the answer `cancelled`.
+
+    Args:
+        video: path; None only for `operation="track"`, which takes stored detections.
+        ep_id: names the episode; default: from the file name.
+        output_root: default: `FACETRACKS_OUTPUT_ROOT`, else `output`.
+        operation: `run` for both steps, `detect` or `track` for one.
+        timeout_s: seconds after which the work is ended.
+        force: do it again even where it is done.
+        progress: shows how far a step is; default: a log line every few seconds.
+        stop: ends the work when set, from any thread.
+        own_process: this process is there for the run alone and is held to its CPUs, too.
+        **options: fields of `pipeline.options.Options`, e.g. `tracker="strongsort", stride=2`.
+
+    Returns:
+        `status` (completed, error, cancelled or timeout), `logs`, `elapsed_seconds`, `ep_id`,
+        `operation`, `execution_mode`; where completed also `outputs` (paths), `summary` and
+        `already_done`; else `error` (`type`, `message`, `exit_code`).
+    """
+    surroundings = Runtime(progress=progress or LogProgress(), timeout_s=timeout_s)
+    answer: dict[str, Any] = {
+        "status": "completed",
+        "logs": surroundings.lines,
+        "elapsed_seconds": 0.0,
+        "ep_id": ep_id,
+        "operation": operation,
+        "execution_mode": mode,
+    }
+    try:
+        with ExitStack() as stack:
+            surroundings.stop = stop
+            if stop is None:
+                surroundings.stop = StopSignal()
+                stack.callback(surroundings.stop.close)
+            stack.enter_context(runtime(surroundings))
+            if mode != "direct":
+                raise OptionError(f"mode '{mode}' is not there yet: use --mode direct")
+            if not timeout_s > 0:
+                raise OptionError(f"timeout is {timeout_s:g}: give a number of seconds above 0")
+            surroundings.deadline = surroundings.started + timeout_s
+            request = make_request(
+                Path(video) if video is not None else None,
+                ep_id,
+                Path(output_root) if output_root is not None else None,
+                Options.parse(options),
+                operation,
+                force,
+            )
+            run = EpisodeRun(request)
+            answer["ep_id"] = run.ep_id
+            with run:
+                if own_process:
+                    run.share.confine_this_process()
+                answer |= _work(run, surroundings)
+    except KeyboardInterrupt:
+        _fail(answer, RunCancelled("cancelled"))
+    except FacetracksError as error:
+        _fail(answer, error)
+    except Exception as error:
+        # A fault of ours; whoever called gets an answer all the same.
+        _fail(answer, StepFailed(f"{type(error).__name__}: {one_line(error)}"))
+        logging.getLogger("facetracks").debug("unexpected", exc_info=True)
+    answer["elapsed_seconds"] = round(time.monotonic() - surroundings.started, 3)
+    return answer
+
+
+def _work(run: EpisodeRun, surroundings: Runtime) -> dict[str, Any]:
+    """Runs the flow's body, unless all is done already."""
+    already_done = run.finished()
+    if already_done:
+        surroundings.log("already done with this video and these options (--force does it again)")
+        summary = run.stored_summary()
+    else:
+        run.start_ahead()
+        summary = _call_flow(run, surroundings)
+    return {
+        "already_done": already_done,
+        "outputs": run.folder.outputs(),
+        "summary": summary,
+    }
+
+
+def _call_flow(run: EpisodeRun, surroundings: Runtime) -> dict[str, Any]:
+    # Imported here: it takes seconds, in which the step processes get ready.
+    from flows.detect_track import detect_track, opened_run
+    from flows.local_runner import call_flow_body
+
+    assert surroundings.stop is not None
+    token = opened_run.set(run)
+    try:
+        body = partial(detect_track.fn, operation=run.request.operation)
+        return dict(call_flow_body(body, on_interrupt=surroundings.stop.set))
+    finally:
+        opened_run.reset(token)
+
+
+def _fail(answer: dict[str, Any], error: FacetracksError) -> None:
+    name = type(error).__name__
+    answer["status"] = _STATUS.get(name, "error")
+    answer["error"] = {"type": name, "message": one_line(error), "exit_code": error.exit_code}
+    if isinstance(error, StepFailed) and error.detail:
+        answer["error"]["detail"] = error.detail
+    answer["logs"].append(f"{answer['status']}: {one_line(error)}")
+
+
+async def run_detect_track_async(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    """`run_detect_track` for asyncio: cancelling the awaiting task ends the work.
+
+    Takes and returns the same. When cancelled, it returns control (raises `CancelledError`) only
+    after the work has ended.
+    """
+    stop = kwargs.pop("stop", None) or StopSignal()
+    work = asyncio.ensure_future(
+        asyncio.to_thread(run_detect_track, *args, stop=stop, **kwargs)
+    )
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([work])
+        raise
+    finally:
+        if work.done():
+            stop.close()

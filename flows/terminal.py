@@ -1,0 +1,124 @@
+"""A run as a person at a terminal sees it: progress, signals, the result on one screen."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from contextlib import ExitStack
+from types import FrameType
+from typing import Any
+
+from flows.launch import run_detect_track
+from pipeline.runtime import LogProgress, ProgressView, describe
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class ProgressBar:
+    """Frames, frames per second and time left, on one line that stays in place."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description:<7}"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> ProgressBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def step(self, name: str, done: int, total: int | None) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(name, state="")
+        task_id = self._tasks[name]
+        task = next(task for task in self._bar.tasks if task.id == task_id)
+        self._bar.update(
+            task_id, completed=done, total=total, state=describe(done, total, task.elapsed or 0.0)
+        )
+
+
+def run(video: str | None, *, as_json: bool, debug: bool, **request: Any) -> int:
+    """Runs direct mode for the command line.
+
+    Returns:
+        The exit code.
+    """
+    on_terminal = sys.stderr.isatty() and not as_json
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(message)s" if on_terminal else "%(asctime)s %(levelname)s %(message)s",
+    )
+    for name in ("asyncio", "matplotlib", "prefect"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for number in _STOPPING:
+        signal.signal(number, _interrupt)
+    with ExitStack() as stack:
+        progress: ProgressView = LogProgress()
+        if on_terminal:
+            progress = stack.enter_context(ProgressBar())
+        answer = run_detect_track(video, progress=progress, own_process=True, **request)
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    if as_json:
+        _print_json(answer)
+    elif answer["status"] == "completed":
+        print(_screen(answer))
+    if "error" not in answer:
+        return 0
+    error = answer["error"]
+    print(f"facetracks: {error['message']}", file=sys.stderr)
+    if debug and "detail" in error:
+        print(error["detail"], file=sys.stderr)
+    return int(error["exit_code"])
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    """Ctrl-C, SIGTERM and SIGHUP all end the run; once is enough."""
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _print_json(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer, ensure_ascii=False))
+
+
+def _screen(answer: dict[str, Any]) -> str:
+    summary = answer["summary"]
+    video_s, elapsed_s = summary["video_seconds"], answer["elapsed_seconds"]
+    if answer["already_done"]:
+        pace = "done before, nothing to do"
+    else:
+        pace = f"{elapsed_s:.1f} s, {video_s / elapsed_s:.1f} times real time"
+    rows = [
+        ("video", f"{video_s:.2f} s, {summary['frames']} frames, {summary['shots']} shots"),
+        ("detections", f"{summary['detections']}"),
+    ]
+    if "tracks" in summary:
+        rows.append(
+            (
+                "tracks",
+                f"{summary['tracks']} (mean {summary['mean_track_s']:.1f} s, "
+                f"longest {summary['longest_track_s']:.1f} s)",
+            )
+        )
+    if summary["frames_lost"]:
+        rows.append(("lost", f"{summary['frames_lost']} frames could not be read"))
+    rows.append(("time", pace))
+    rows += [(name.replace("_", " "), path) for name, path in answer["outputs"].items()]
+    return "\n".join(
+        [f"episode {answer['ep_id']}", *(f"  {name:<14}{value}" for name, value in rows)]
+    )
