@@ -59,13 +59,10 @@ def detect_track(
         if run.finished():
             return run.stored_summary()
         run.start_ahead()
-        detected = None
         if operation != "track":
-            detected = detect.submit(run)
+            detect.submit(run).result()
         if operation != "detect":
-            track.submit(run, wait_for=[detected] if detected else None).result()
-        elif detected:
-            detected.result()
+            track.submit(run).result()
         return run.finish()
 
 

@@ -155,9 +155,7 @@ async def run_detect_track_async(*args: Any, **kwargs: Any) -> dict[str, Any]:
     after the work has ended.
     """
     stop = kwargs.pop("stop", None) or StopSignal()
-    work = asyncio.ensure_future(
-        asyncio.to_thread(run_detect_track, *args, stop=stop, **kwargs)
-    )
+    work = asyncio.ensure_future(asyncio.to_thread(run_detect_track, *args, stop=stop, **kwargs))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -7,7 +7,6 @@ of Prefect's engine, which would ask an API for a run, takes part.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -45,18 +44,18 @@ class LocalTaskRunner(TaskRunner[LocalFuture]):
     """Calls the plain function of each submitted task in a thread."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._pool = ThreadPoolExecutor(thread_name_prefix="task")
 
     def duplicate(self) -> LocalTaskRunner:
         return LocalTaskRunner()
 
-    def submit(  # type: ignore[override]
+    def submit(
         self,
         task: Any,
         parameters: dict[str, Any],
         wait_for: Iterable[PrefectFuture[Any]] | None = None,
-        dependencies: dict[str, set[Any]] | None = None,
+        dependencies: dict[str, set[Any]] | None = None,  # noqa: ARG002  (Prefect's signature)
     ) -> LocalFuture:
         def call() -> Any:
             for upstream in wait_for or ():
@@ -89,7 +88,7 @@ def call_flow_body(body: Callable[[], Any], on_interrupt: Callable[[], None]) ->
         on_interrupt: makes running tasks end; called where the caller is interrupted.
     """
     runner = LocalTaskRunner()
-    with runner, FlowRunContext.model_construct(task_runner=runner):
+    with runner, FlowRunContext.model_construct(task_runner=runner):  # type: ignore[call-arg]
         try:
             return body()
         except BaseException:

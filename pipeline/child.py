@@ -23,7 +23,7 @@ from typing import Any
 
 from pipeline.errors import FacetracksError, one_line
 from pipeline.files import discard_unfinished
-from pipeline.machine import CpuShare, cpu_seconds, peak_memory_bytes
+from pipeline.machine import CpuShare, peak_memory_bytes, tree_cpu_seconds
 from pipeline.request import StepRequest
 
 STEPS = {"detect": "pipeline.detect", "track": "pipeline.track"}
@@ -68,7 +68,7 @@ def main() -> int:
         record = module.run_step(request, lambda done, total: reply(progress=[done, total]))
         usage = {
             "seconds": round(time.monotonic() - started, 3),
-            "cpu_seconds": round(cpu_seconds(), 3),
+            "cpu_seconds": round(tree_cpu_seconds(), 3),
             "peak_memory_mib": round(peak_memory_bytes() / 2**20, 1),
         }
         reply(result={**record, "usage": usage})

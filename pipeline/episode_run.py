@@ -7,32 +7,27 @@ last, so that a folder with a record is complete.
 
 from __future__ import annotations
 
-import json
 import logging
-import platform
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.episode import EpisodeFolder, Source, check_ep_id, ep_id_of, fingerprint
 from pipeline.errors import OptionError, ResultError
-from pipeline.files import write_error, written_whole
-from pipeline.footer import SCHEMA_VERSION, Footer, read_facts
+from pipeline.footer import Footer, read_facts
 from pipeline.lock import EpisodeLock
 from pipeline.machine import CpuShare, cpu_seconds
-from pipeline.models import DETECTOR_NAME, DETECTOR_SHA256, SFACE, locate
+from pipeline.models import DETECTOR_SHA256, SFACE, locate
 from pipeline.options import ResolvedOptions, options_hash
 from pipeline.process import StepProcess
 from pipeline.quality import summarize
+from pipeline.record import RunRecord, lost_frames_text, read_record
 from pipeline.request import StepRequest
 from pipeline.runtime import current
 
 Operation = Literal["run", "detect", "track"]
-
-_PACKAGES = ("facetracks", "onnxruntime", "opencv-python", "boxmot", "scenedetect", "av", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -111,11 +106,7 @@ class EpisodeRun:
     @cached_property
     def _stored(self) -> dict[str, Any]:
         """The folder's run record, or an empty one."""
-        try:
-            record = json.loads(self.folder.record.read_text())
-        except (OSError, ValueError):
-            return {}
-        return dict(record) if record.get("schema_version") == SCHEMA_VERSION else {}
+        return read_record(self.folder.record)
 
     @cached_property
     def _source_sha256(self) -> str:
@@ -198,7 +189,7 @@ class EpisodeRun:
             facts = self._work("detect", self._detect_hash())
         self._steps["detect"] = facts
         if facts["frames_lost"]:
-            current().log(f"detect: {_lost(facts)}", logging.WARNING)
+            current().log(f"detect: {lost_frames_text(facts)}", logging.WARNING)
         return facts
 
     def track(self) -> dict[str, Any]:
@@ -238,27 +229,18 @@ class EpisodeRun:
     def finish(self) -> dict[str, Any]:
         """Writes the run record; returns the summary."""
         summary = summarize(self._steps)
-        record = {
-            "schema_version": SCHEMA_VERSION,
-            "ep_id": self.ep_id,
-            "operation": self.request.operation,
-            "source": self._source_record(),
-            "options": self._options_record(),
-            "models": self._models_record(),
-            "versions": {"python": platform.python_version()}
-            | {name: version(name) for name in _PACKAGES},
-            "machine": {"system": platform.platform(), "cpu_threads": self.share.threads},
-            "steps": self._steps,
-            "summary": summary,
-            "warnings": self._warnings(),
-            "elapsed_seconds": round(time.monotonic() - self._began, 3),
-            "cpu_seconds": self._cpu_seconds(),
-        }
-        try:
-            with written_whole(self.folder.record) as temporary:
-                temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise write_error(error, self.folder.record) from None
+        record = RunRecord(
+            ep_id=self.ep_id,
+            operation=self.request.operation,
+            source=self._source_record(),
+            options=self._options_record(),
+            steps=self._steps,
+            summary=summary,
+            cpu_threads=self.share.threads,
+            elapsed_seconds=round(time.monotonic() - self._began, 3),
+            caller_cpu_seconds=round(cpu_seconds() - self._cpu_before, 3),
+        )
+        record.write(self.folder.record)
         return summary
 
     def stored_summary(self) -> dict[str, Any]:
@@ -285,26 +267,6 @@ class EpisodeRun:
             }
         return options
 
-    def _models_record(self) -> dict[str, Any]:
-        models = {"detector": {"name": DETECTOR_NAME, "sha256": DETECTOR_SHA256}}
-        if self._steps["detect"]["embedded"]:
-            models["embedder"] = {"name": SFACE.name, "sha256": SFACE.sha256}
-        return models
-
-    def _warnings(self) -> list[str]:
-        detect = self._steps["detect"]
-        warnings = [_lost(detect)] if detect["frames_lost"] else []
-        return warnings + list(self._steps.get("track", {}).get("warnings", []))
-
-    def _cpu_seconds(self) -> float:
-        steps = sum(step.get("usage", {}).get("cpu_seconds", 0.0) for step in self._steps.values())
-        return round(max(steps, cpu_seconds() - self._cpu_before), 3)
-
-
-def _lost(facts: dict[str, Any]) -> str:
-    lost, total = facts["frames_lost"], facts["frames"] + facts["frames_lost"]
-    return f"{lost} of {total} frames could not be read: the video is damaged or cut off"
-
 
 def _done(step: str, facts: dict[str, Any]) -> str:
     usage = facts["usage"]
@@ -314,4 +276,3 @@ def _done(step: str, facts: dict[str, Any]) -> str:
     else:
         what = f"{facts['tracks']} tracks, {facts['interpolated_rows']} rows filled in"
     return f"{step}: {what}; {usage['seconds']:.1f} s, {usage['cpu_seconds']:.1f} s of CPU"
-

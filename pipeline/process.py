@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RunCancelled, RunTimeout, StepFailed, error_named
@@ -40,7 +41,7 @@ class StepProcess:
             inherit: file descriptors the process keeps open (the episode's lock).
         """
         self.step = step
-        self._words = tempfile.TemporaryFile()
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as this object)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "pipeline.child", step, *share.as_arguments()],
             stdin=subprocess.PIPE,
@@ -159,4 +160,4 @@ def _has_ended(pid: int) -> bool:
 
 def _import_path() -> str:
     """Where the child finds what this process can import."""
-    return os.pathsep.join(path or os.getcwd() for path in sys.path)
+    return os.pathsep.join(path or str(Path.cwd()) for path in sys.path)

@@ -25,7 +25,7 @@ LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 _ROWS_PER_GROUP = 65_536
 
 
-def _field(name: str, kind: pa.DataType, doc: str, nullable: bool = False) -> pa.Field:
+def _field(name: str, kind: pa.DataType, doc: str, nullable: bool = False) -> pa.Field[Any]:
     return pa.field(name, kind, nullable=nullable, metadata={"description": doc})
 
 
@@ -158,11 +158,13 @@ class TableWriter:
 def table_writer(path: Path, schema: pa.Schema, footer: Footer) -> Iterator[TableWriter]:
     """A file that appears whole when the block ends, and not at all where it fails."""
     stamped = schema.with_metadata(footer.metadata())
-    with written_whole(path) as temporary:
-        with pq.ParquetWriter(temporary, stamped, compression="zstd") as parquet:
-            writer = TableWriter(parquet, stamped)
-            yield writer
-            writer.finish()
+    with (
+        written_whole(path) as temporary,
+        pq.ParquetWriter(temporary, stamped, compression="zstd") as parquet,
+    ):
+        writer = TableWriter(parquet, stamped)
+        yield writer
+        writer.finish()
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -112,9 +112,7 @@ def track_episode(
 
 def run_step(request: StepRequest, progress: Progress) -> dict[str, Any]:
     """The step as `pipeline.child` calls it."""
-    return track_episode(
-        request.folder, request.footer, request.options, request.threads, progress
-    )
+    return track_episode(request.folder, request.footer, request.options, request.threads, progress)
 
 
 @contextmanager
@@ -234,26 +232,23 @@ class _Summary:
 
     @property
     def longest_s(self) -> float:
-        return max((row["length_s"] for row in self._rows), default=0.0)
+        return max((float(row["length_s"]) for row in self._rows), default=0.0)
 
     @property
     def mean_s(self) -> float:
-        return sum(row["length_s"] for row in self._rows) / max(1, len(self._rows))
+        return sum(float(row["length_s"]) for row in self._rows) / max(1, len(self._rows))
 
     def write(self, table: TableWriter) -> None:
         table.append({name: [row[name] for row in self._rows] for name in TRACK_SUMMARY.names})
 
 
-def _spread_embeddings(
-    folder: EpisodeFolder, detections: pa.Table
-) -> np.ndarray[Any, Any] | None:
+def _spread_embeddings(folder: EpisodeFolder, detections: pa.Table) -> np.ndarray[Any, Any] | None:
     """`(N, 128)`: each detection's embedding, its own or that of the one it carries on."""
     own, theirs = Footer.read(folder.embeddings), Footer.read(folder.detections)
     if own is None or own != theirs:
         return None
     stored = read_table(folder.embeddings)
-    vectors = stored.column("embedding").combine_chunks().flatten().to_numpy()
-    vectors = vectors.reshape(-1, DIMENSIONS)
+    vectors = np.array(stored.column("embedding").to_pylist(), np.float32).reshape(-1, DIMENSIONS)
     det_id = column(detections, "det_id").tolist()
     boxes = np.stack([column(detections, side) for side in _BOX], axis=1)
     shot_id, pts_s = column(detections, "shot_id"), column(detections, "pts_s")

@@ -59,7 +59,7 @@ class _ByteTrack:
         pts_s: float,
         boxes: NDArray[np.float32],
         scores: NDArray[np.float32],
-        embeddings: NDArray[np.float32] | None,
+        embeddings: NDArray[np.float32] | None,  # noqa: ARG002  (the trackers' common face)
     ) -> Assignment:
         rows = np.hstack([boxes, scores[:, None], np.zeros((len(boxes), 1), np.float32)])
         return _assignment(self._tracker.update(rows, timestamp_s=pts_s))
@@ -107,7 +107,7 @@ class _StrongSort:
         tracks = self._tracker.update(detections, self._frame, timestamp_s=pts_s)
         numbers = tracks.track_ids.numpy()
         found = tracks.detection_indices.numpy()
-        return np.stack([numbers, found], axis=1)[found >= 0].astype(np.int64)
+        return np.asarray(np.stack([numbers, found], axis=1)[found >= 0], np.int64)
 
 
 def _looks(seconds: float, looks_per_s: float) -> int:

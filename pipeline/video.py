@@ -211,7 +211,8 @@ class VideoReader:
                 pts = last_pts + self._frame_ticks
                 self.irregular_times += 1
             last_pts = pts
-            yield Frame(index, pts, float(pts * self.info.time_base), image)
+            picture = np.asarray(image, np.uint8)
+            yield Frame(index, pts, float(pts * self.info.time_base), picture)
             index += 1
         if index == 0:
             raise VideoError(

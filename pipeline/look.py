@@ -1,0 +1,217 @@
+"""Looking for faces, frame after frame, with N threads that all do the same.
+
+Each takes the next frame (decoding is under a lock), finds its faces with a session of its own,
+and hands the result in. Results are written in frame order, so the files do not depend on N. No
+thread is there for one stage only, so N threads keep N cores busy and no more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.detector import FaceDetector, Faces
+from pipeline.embedder import FaceEmbedder, align
+from pipeline.links import EmbeddingPlan
+from pipeline.options import ResolvedOptions
+from pipeline.progress import Progress
+from pipeline.shots import with_shots
+from pipeline.tables import LANDMARKS, TableWriter
+from pipeline.video import Frame, Image, VideoInfo, VideoReader
+
+_PROGRESS_EVERY_S = 0.25
+_FRAMES_PER_WRITE = 256
+
+
+@dataclass(slots=True)
+class Look:
+    """A frame to search for faces; `number` counts looks from 0."""
+
+    number: int
+    frame: Frame
+    shot_id: int
+
+
+class FrameSource:
+    """The frames to look at, in order. Every decoded frame is written to the frames table."""
+
+    def __init__(self, reader: VideoReader, info: VideoInfo, stride: int, ep_id: str) -> None:
+        self.read = 0
+        self.last_pts_s = 0.0
+        self.shots = 0
+        self._reader = reader
+        self._stride = stride
+        self._ep_id = ep_id
+        self._shot_frames = with_shots(reader.frames(), info.frame_rate, info.time_base)
+        self._pending: list[tuple[int, float, int, bool]] = []
+
+    def looks(self, frames_table: TableWriter) -> Iterator[Look]:
+        looks = 0
+        for item in self._shot_frames:
+            frame = item.frame
+            looked_at = item.starts_shot or frame.index % self._stride == 0
+            self._pending.append((frame.index, frame.pts_s, item.shot_id, looked_at))
+            self.read, self.last_pts_s = frame.index + 1, frame.pts_s
+            self.shots = item.shot_id + 1
+            if len(self._pending) == _FRAMES_PER_WRITE:
+                self._write(frames_table)
+            if looked_at:
+                yield Look(looks, frame, item.shot_id)
+                looks += 1
+            else:
+                self._reader.recycle(frame.image)
+        self._write(frames_table)
+
+    def _write(self, frames_table: TableWriter) -> None:
+        index, pts_s, shot_id, looked_at = zip(*self._pending, strict=True)
+        self._pending.clear()
+        frames_table.append(
+            {
+                "ep_id": [self._ep_id] * len(index),
+                "frame_index": index,
+                "pts_s": pts_s,
+                "shot_id": shot_id,
+                "looked_at": looked_at,
+            }
+        )
+
+
+@dataclass(slots=True)
+class Found:
+    """A look's faces, and where they are to be embedded their aligned pictures."""
+
+    look: Look
+    faces: Faces
+    pictures: list[Image] = field(default_factory=list)
+
+
+class Detections:
+    """Takes results in any order, writes them in frame order, and says which faces to embed."""
+
+    def __init__(self, table: TableWriter, ep_id: str, embeds: bool) -> None:
+        self.looks = 0
+        self.embed_queue: deque[tuple[int, Image]] = deque()
+        self.embedded: dict[int, np.ndarray[Any, Any]] = {}
+        self._table = table
+        self._ep_id = ep_id
+        self._plan = EmbeddingPlan() if embeds else None
+        self._early: dict[int, Found] = {}
+        self._next_det_id = 0
+
+    def add(self, found: Found) -> None:
+        self._early[found.look.number] = found
+        while self.looks in self._early:
+            self._write(self._early.pop(self.looks))
+            self.looks += 1
+
+    def _write(self, found: Found) -> None:
+        look, faces = found.look, found.faces
+        count = len(faces)
+        if not count:
+            return
+        det_ids = list(range(self._next_det_id, self._next_det_id + count))
+        self._next_det_id += count
+        if self._plan is not None:
+            pts_s = look.frame.pts_s
+            sources = self._plan.next_look(look.shot_id, pts_s, faces.boxes, det_ids)
+            for det_id, source, picture in zip(det_ids, sources, found.pictures, strict=True):
+                if det_id == source:
+                    self.embed_queue.append((det_id, picture))
+        points = faces.landmarks
+        self._table.append(
+            {
+                "ep_id": [self._ep_id] * count,
+                "frame_index": [look.frame.index] * count,
+                "pts_s": [look.frame.pts_s] * count,
+                "shot_id": [look.shot_id] * count,
+                "det_id": det_ids,
+                **{name: faces.boxes[:, i] for i, name in enumerate(("x1", "y1", "x2", "y2"))},
+                "score": faces.scores,
+                **{
+                    f"{name}_{axis}": points[:, i, j]
+                    for i, name in enumerate(LANDMARKS)
+                    for j, axis in enumerate("xy")
+                },
+            }
+        )
+
+
+class LookThreads:
+    """The threads, and what they share."""
+
+    def __init__(
+        self,
+        looks: Iterator[Look],
+        reader: VideoReader,
+        detections: Detections,
+        options: ResolvedOptions,
+        progress: Progress,
+    ) -> None:
+        self.device = ""
+        self._looks, self._reader = looks, reader
+        self._detections, self._options = detections, options
+        self._progress = progress
+        self._expected = reader.info.expected_frames
+        self._decoding = threading.Lock()
+        self._writing = threading.Lock()
+        self._failed = threading.Event()
+        self._said_at = time.monotonic()
+
+    def run(self, threads: int) -> None:
+        """Looks at all frames with that many threads.
+
+        Raises:
+            FacetracksError: the first error of any thread.
+        """
+        with ThreadPoolExecutor(threads, thread_name_prefix="look") as pool:
+            for done in [pool.submit(self._thread) for _ in range(threads)]:
+                done.result()
+
+    def _thread(self) -> None:
+        """Embeds what waits to be embedded, else looks at the next frame."""
+        try:
+            detector = FaceDetector(self._options.det_size, self._options.device)
+            embedder = FaceEmbedder(detector.device) if self._options.embeds else None
+            self.device = detector.device
+            while not self._failed.is_set():
+                if embedder is not None and self._embed_one(embedder):
+                    continue
+                with self._decoding:
+                    look = next(self._looks, None)
+                if look is None:
+                    if embedder is None or not self._embed_one(embedder):
+                        return
+                    continue
+                self._look_at(look, detector)
+        except BaseException:
+            self._failed.set()
+            raise
+
+    def _embed_one(self, embedder: FaceEmbedder) -> bool:
+        try:
+            det_id, picture = self._detections.embed_queue.popleft()
+        except IndexError:
+            return False
+        self._detections.embedded[det_id] = embedder.embed(picture)
+        return True
+
+    def _look_at(self, look: Look, detector: FaceDetector) -> None:
+        image = look.frame.image
+        faces = detector.detect(image)
+        found = Found(look, faces)
+        if self._options.embeds:
+            found.pictures = [align(image, points) for points in faces.landmarks]
+        self._reader.recycle(image)
+        with self._writing:
+            self._detections.add(found)
+            now = time.monotonic()
+            if now - self._said_at >= _PROGRESS_EVERY_S:
+                self._said_at = now
+                self._progress(look.frame.index, self._expected)
