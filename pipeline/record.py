@@ -1,4 +1,7 @@
-"""`run.json`: what was done with what, and how it went. Written last: it makes a folder a result."""
+"""`run.json`: what was done with what, and how it went.
+
+Written last: a folder with a record is a complete result.
+"""
 
 from __future__ import annotations
 

@@ -72,6 +72,7 @@ def track_shot(shot: ShotDetections, options: ResolvedOptions, looks_per_s: floa
     if not len(shot.scores):
         return _rows([])
     tracks = _follow(shot, open_tracker(options, looks_per_s))
+    tracks = _without_weak_starts(shot, tracks, options.min_score)
     _add_births(shot, tracks)
     shot_s = float(shot.pts_s[-1] - shot.pts_s[0])
     shortest_s = min(options.min_track_s, shot_s / 2)
@@ -99,6 +100,18 @@ def _follow(shot: ShotDetections, tracker: ShotTracker) -> dict[int, list[int]]:
         for number, detection in found.tolist():
             tracks.setdefault(number, []).append(int(start) + detection)
     return tracks
+
+
+def _without_weak_starts(
+    shot: ShotDetections, tracks: dict[int, list[int]], min_score: float
+) -> dict[int, list[int]]:
+    """The tracks from their first detection of `min_score` on; StrongSORT starts at any score."""
+    kept = {}
+    for number, members in tracks.items():
+        strong = np.flatnonzero(shot.scores[members] >= min_score)
+        if len(strong):
+            kept[number] = members[int(strong[0]) :]
+    return kept
 
 
 def _add_births(shot: ShotDetections, tracks: dict[int, list[int]]) -> None:
