@@ -126,6 +126,8 @@ def _work(run: EpisodeRun, surroundings: Runtime) -> dict[str, Any]:
 
 
 def _call_flow(run: EpisodeRun, surroundings: Runtime) -> dict[str, Any]:
+    # Read by Prefect when it is imported: it would report its use over the network.
+    os.environ["DO_NOT_TRACK"] = "1"
     # Imported here: it takes seconds, in which the step processes get ready.
     from flows.detect_track import detect_track, opened_run
     from flows.local_runner import call_flow_body

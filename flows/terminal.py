@@ -31,15 +31,30 @@ class ProgressBar:
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._starting: TaskID | None = None
 
     def __enter__(self) -> ProgressBar:
         self._bar.start()
+        self._starting = self._bar.add_task("start", total=None, state="loading the networks")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def log_handler(self) -> logging.Handler:
+        """Shows log lines above the bar."""
+        from rich.logging import RichHandler
+
+        handler = RichHandler(
+            console=self._bar.console, show_time=False, show_level=False, show_path=False
+        )
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        return handler
+
     def step(self, name: str, done: int, total: int | None) -> None:
+        if self._starting is not None:
+            self._bar.remove_task(self._starting)
+            self._starting = None
         if name not in self._tasks:
             self._tasks[name] = self._bar.add_task(name, state="")
         task_id = self._tasks[name]
@@ -55,20 +70,17 @@ def run(video: str | None, *, as_json: bool, debug: bool, **request: Any) -> int
     Returns:
         The exit code.
     """
-    on_terminal = sys.stderr.isatty() and not as_json
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if debug else logging.INFO,
-        format="%(message)s" if on_terminal else "%(asctime)s %(levelname)s %(message)s",
-    )
-    for name in ("asyncio", "matplotlib", "prefect"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     for number in _STOPPING:
         signal.signal(number, _interrupt)
     with ExitStack() as stack:
         progress: ProgressView = LogProgress()
-        if on_terminal:
-            progress = stack.enter_context(ProgressBar())
+        handler: logging.Handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        if sys.stderr.isatty() and not as_json:
+            progress = bar = stack.enter_context(ProgressBar())
+            handler = bar.log_handler()
+        logging.basicConfig(handlers=[handler], level=logging.WARNING)
+        logging.getLogger("facetracks").setLevel(logging.DEBUG if debug else logging.INFO)
         answer = run_detect_track(video, progress=progress, own_process=True, **request)
     for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)

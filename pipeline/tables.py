@@ -184,3 +184,11 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 def column(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
     """A column without nulls, as a numpy array."""
     return np.asarray(table.column(name).to_numpy())
+
+
+def plain_type(field: pa.Field[Any]) -> str:
+    """The column's type, in a word for people: `int64`, `float32?` where it can be null."""
+    if pa.types.is_fixed_size_list(field.type):
+        return f"float32[{field.type.list_size}]"
+    kind = str(field.type)
+    return {"float": "float32", "double": "float64"}.get(kind, kind) + "?" * field.nullable

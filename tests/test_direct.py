@@ -62,7 +62,10 @@ def test_no_network_no_database_no_run_id(
     log, home = tmp_path / "log", tmp_path / "prefect-home"
     done = facetracks(
         "run", sample, "--output-root", tmp_path / "out", "--json", "--stride", "6",
-        env={"PYTHONPATH": str(hooks), "WATCH_LOG": str(log), "PREFECT_HOME": str(home)},
+        env={
+            "PYTHONPATH": str(hooks), "WATCH_LOG": str(log), "PREFECT_HOME": str(home),
+            "CI": "", "DO_NOT_TRACK": "",  # Prefect reports its use unless told not to
+        },
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     watched = (tmp_path / "log.processes").read_text()

@@ -1,0 +1,122 @@
+"""Rules of the house that a reader relies on, checked on the code itself."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.flows import load_flow_from_entrypoint
+from pydantic import ValidationError
+
+from pipeline.errors import OptionError
+from pipeline.options import Options, Profile
+
+ROOT = Path(__file__).resolve().parents[1]
+
+MAY_IMPORT = {
+    "pipeline": {"pipeline"},
+    "deployments": {"deployments", "pipeline"},
+    "tasks": {"tasks", "pipeline"},
+    "flows": {"flows", "tasks", "pipeline", "deployments"},
+}
+OURS = set(MAY_IMPORT)
+
+
+def _modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).glob("*.py"))
+
+
+def _imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_point_down_only(package: str) -> None:
+    for path in _modules(package):
+        tops = {name.split(".")[0] for name in _imports(path)}
+        assert tops & OURS <= MAY_IMPORT[package], path
+        if package == "pipeline":
+            assert not tops & {"prefect", "redis", "argparse", "rich"}, path
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_no_module_is_longer_than_a_sitting(package: str) -> None:
+    for path in _modules(package):
+        assert len(path.read_text().splitlines()) <= 310, path
+
+
+def _loaded_by(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+HEAVY = {"prefect", "torch", "boxmot", "cv2", "onnxruntime", "pyarrow", "pandas", "scenedetect"}
+
+
+@pytest.mark.parametrize(
+    ("code", "never"),
+    [
+        # --help has to be quick.
+        ("from flows.cli import build_parser; build_parser().format_help()", HEAVY),
+        # The process that starts a run gets its children going first.
+        ("import flows.launch, flows.terminal", HEAVY),
+        # Detection needs no torch, and nothing needs torchvision.
+        ("import pipeline.detect", {"torch", "boxmot", "prefect", "pandas"}),
+        ("import pipeline.boxmot_preload", {"torchvision", "prefect"}),
+    ],
+)
+def test_what_is_imported_is_what_is_needed(code: str, never: set[str]) -> None:
+    assert not _loaded_by(code) & never
+
+
+def test_prefect_yaml_names_a_flow_that_is_there() -> None:
+    config = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    (deployment,) = config["deployments"]
+    flow = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]))
+    assert f"{flow.name}/{deployment['name']}" == "detect-track/queued"
+    assert deployment["work_pool"]["name"] == "detect-track"
+    assert {"video", "ep_id", "options"} <= set(flow.parameters.properties)
+
+
+def test_every_option_can_explain_itself() -> None:
+    for name, field in Options.model_fields.items():
+        assert field.title and field.description, name
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_an_explicit_option_wins_over_the_profile(profile: Profile) -> None:
+    resolved = Options.parse({"profile": profile, "stride": 7}).resolve()
+    assert resolved.stride == 7
+    assert resolved.det_size > 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"stride": 0}, {"stride": 1.5}, {"det_size": 3}, {"min_score": 1.1}, {"min_face": -1},
+        {"tracker": "sort"}, {"profile": "fast"}, {"device": "tpu"}, {"cpu_threads": 0},
+        {"max_gap_s": float("nan")}, {"strid": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_option_is_named(wrong: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match=next(iter(wrong))):
+        Options.parse(wrong)
+
+
+def test_options_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        Options().stride = 3  # type: ignore[misc]
