@@ -21,7 +21,7 @@ class RunningCommand:
     def __init__(self, *args: str | os.PathLike[str], cwd: Path) -> None:
         self.mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *map(os.fspath, args)],
+            [sys.executable, "-m", "flows.cli", *(os.fspath(a) for a in args)],
             cwd=cwd,
             env={**os.environ, _MARK: self.mark},
             stdin=subprocess.DEVNULL,

@@ -12,7 +12,7 @@ def main() -> None:
         print(f"### `{name}.parquet`\n")
         print("| column | type | what |\n| --- | --- | --- |")
         for field in schema:
-            what = field.metadata[b"description"].decode()
+            what = (field.metadata or {})[b"description"].decode()
             print(f"| `{field.name}` | {tables.plain_type(field)} | {what} |")
         print()
 

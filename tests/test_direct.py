@@ -7,6 +7,7 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -175,16 +176,17 @@ def test_wrong_options_are_an_answer_too(sample: Path, tmp_path: Path) -> None:
 
 
 def test_the_async_call_gives_the_same_answer(sample: Path, tmp_path: Path) -> None:
-    async def two() -> list[dict[str, object]]:
-        return await asyncio.gather(
-            run_detect_track_async(sample, ep_id="a", output_root=tmp_path, stride=6),
-            run_detect_track_async(sample, ep_id="b", output_root=tmp_path, stride=6),
+    async def two() -> list[dict[str, Any]]:
+        calls = (
+            run_detect_track_async(sample, ep_id=ep_id, output_root=tmp_path, stride=6)
+            for ep_id in "ab"
         )
+        return list(await asyncio.gather(*calls))
 
     for ep_id, answer in zip("ab", asyncio.run(two()), strict=True):
         assert answer["status"] == "completed", answer
         assert answer["ep_id"] == ep_id
-        assert len(answer["logs"]) == 2, "the logs of runs in one process do not mix"  # type: ignore[arg-type]
+        assert len(answer["logs"]) == 2, "the logs of runs in one process do not mix"
 
 
 def test_cancelling_the_awaiting_code_ends_the_work(sample: Path, tmp_path: Path) -> None:
@@ -211,7 +213,8 @@ def test_submit_and_map_work_in_a_flow_body_without_an_api() -> None:
     def body(numbers: list[int]) -> int:
         first = double.submit(10)
         mapped = double.map(numbers)
-        return int(double.submit(first).result()) + sum(future.result() for future in mapped)
+        second = double.submit(first)  # type: ignore[call-overload]
+        return int(second.result()) + sum(future.result() for future in mapped)
 
     assert call_flow_body(lambda: body.fn([1, 2, 3]), on_interrupt=lambda: None) == 52
 

@@ -6,9 +6,11 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 from pydantic import ValidationError
 
@@ -85,7 +87,7 @@ def test_what_is_imported_is_what_is_needed(code: str, never: set[str]) -> None:
 def test_prefect_yaml_names_a_flow_that_is_there() -> None:
     config = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     (deployment,) = config["deployments"]
-    flow = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]))
+    flow: Flow[..., Any] = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]))
     assert f"{flow.name}/{deployment['name']}" == "detect-track/queued"
     assert deployment["work_pool"]["name"] == "detect-track"
     assert {"video", "ep_id", "options"} <= set(flow.parameters.properties)

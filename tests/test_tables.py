@@ -155,7 +155,7 @@ def test_the_readme_lists_every_column_with_its_unit() -> None:
         section = readme.split(f"### `{file}`")[1].split("\n### ")[0].split("\n## ")[0]
         listed = re.findall(r"^\| `(\w+)` \| (\S+) \| (.+) \|$", section, re.M)
         expected = [
-            (field.name, tables.plain_type(field), field.metadata[b"description"].decode())
+            (field.name, tables.plain_type(field), (field.metadata or {})[b"description"].decode())
             for field in schema
         ]
         assert listed == expected, f"README section of {file}: run python -m tests.schema_tables"
