@@ -14,7 +14,7 @@ class Settings(BaseModel):
     """What holds for all runs on this machine; options of a run win over it."""
 
     output_root: Path = Field(
-        default_factory=lambda: Path(os.environ.get(f"{_PREFIX}OUTPUT_ROOT", "output")),
+        default_factory=lambda: Path(os.environ.get(f"{_PREFIX}OUTPUT_ROOT") or "output"),
         description="FACETRACKS_OUTPUT_ROOT: folder of the episodes' output folders.",
     )
     cpu_threads: int | None = Field(
@@ -29,6 +29,6 @@ def _positive(name: str) -> int | None:
     text = os.environ.get(name)
     if not text:
         return None
-    if not text.isdigit() or int(text) < 1:
-        raise OptionError(f"{name}={text!r}: give a whole number of CPUs, 1 or more")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1024):
+        raise OptionError(f"{name}={text!r}: give a whole number of CPUs, 1 to 1024")
     return int(text)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import time
+import traceback
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -86,7 +87,7 @@ def run_detect_track(
             request = make_request(
                 Path(video) if video is not None else None,
                 ep_id,
-                Path(output_root) if output_root is not None else None,
+                Path(output_root) if output_root else None,
                 Options.parse(options),
                 operation,
                 force,
@@ -104,7 +105,7 @@ def run_detect_track(
     except Exception as error:
         # A fault of ours; whoever called gets an answer all the same.
         _fail(answer, StepFailed(f"{type(error).__name__}: {one_line(error)}"))
-        logging.getLogger("facetracks").debug("unexpected", exc_info=True)
+        answer["error"]["detail"] = traceback.format_exc()
     answer["elapsed_seconds"] = round(time.monotonic() - surroundings.started, 3)
     return answer
 
@@ -145,8 +146,7 @@ def _fail(answer: dict[str, Any], error: FacetracksError) -> None:
     name = type(error).__name__
     answer["status"] = _STATUS.get(name, "error")
     answer["error"] = {"type": name, "message": one_line(error), "exit_code": error.exit_code}
-    if isinstance(error, StepFailed) and error.detail:
-        answer["error"]["detail"] = error.detail
+    answer["error"]["detail"] = error.detail or "".join(traceback.format_exception(error))
     answer["logs"].append(f"{answer['status']}: {one_line(error)}")
 
 

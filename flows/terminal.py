@@ -84,6 +84,9 @@ def run(video: str | None, *, as_json: bool, debug: bool, **request: Any) -> int
         answer = run_detect_track(video, progress=progress, own_process=True, **request)
     for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)
+    detail = answer.get("error", {}).pop("detail", None)
+    if debug and detail:
+        print(detail, file=sys.stderr)
     if as_json:
         _print_json(answer)
     elif answer["status"] == "completed":
@@ -92,8 +95,6 @@ def run(video: str | None, *, as_json: bool, debug: bool, **request: Any) -> int
         return 0
     error = answer["error"]
     print(f"facetracks: {error['message']}", file=sys.stderr)
-    if debug and "detail" in error:
-        print(error["detail"], file=sys.stderr)
     return int(error["exit_code"])
 
 
@@ -116,7 +117,8 @@ def _screen(answer: dict[str, Any]) -> str:
     else:
         pace = f"{elapsed_s:.1f} s, {video_s / elapsed_s:.1f} times real time"
     rows = [
-        ("video", f"{video_s:.2f} s, {summary['frames']} frames, {summary['shots']} shots"),
+        ("video", f"{video_s:.2f} s, {summary['frames']} frames"),
+        ("shots", f"{summary['shots']}"),
         ("detections", f"{summary['detections']}"),
     ]
     if "tracks" in summary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -22,12 +23,16 @@ def check_ep_id(ep_id: str) -> str:
         OptionError: it is empty, too long, starts with a dot, or has a slash or control character.
     """
     ep_id = unicodedata.normalize("NFC", ep_id)
+    try:
+        length = len(ep_id.encode())
+    except UnicodeEncodeError:
+        raise OptionError(f"ep_id {ep_id!r} is no valid text: use letters and digits") from None
     if not ep_id.strip() or ep_id.startswith(".") or _FORBIDDEN.search(ep_id):
         raise OptionError(
             f"ep_id {ep_id!r} cannot name a folder: use letters, digits, '-', '_' and '.', "
             "not starting with a dot, without slashes and without '..'"
         )
-    if len(ep_id.encode()) > _LONGEST_ID_BYTES:
+    if length > _LONGEST_ID_BYTES:
         raise OptionError(f"ep_id is longer than {_LONGEST_ID_BYTES} bytes: choose a shorter one")
     return ep_id
 
@@ -52,6 +57,12 @@ class Source:
         Raises:
             VideoError: there is no such file, it is not a file, is empty, or cannot be read.
         """
+        try:
+            str(video).encode()
+        except UnicodeEncodeError:
+            raise VideoError(
+                f"the name of {os.fsencode(video)!r} is not UTF-8, which OpenCV needs: rename it"
+            ) from None
         try:
             stat = video.stat()
             if video.is_dir():

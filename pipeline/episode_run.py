@@ -69,7 +69,7 @@ class EpisodeRun:
         else:
             # Checked in the order of what a person would want to hear first.
             self._source = Source.of(request.video)
-            ep_id = check_ep_id(request.ep_id) if request.ep_id else ep_id_of(request.video)
+            ep_id = ep_id_of(request.video) if request.ep_id is None else check_ep_id(request.ep_id)
             if self.options.embeds:
                 locate(SFACE)
         self.folder = EpisodeFolder(request.output_root.absolute(), ep_id)
@@ -152,6 +152,11 @@ class EpisodeRun:
         if self.request.force or "detect" not in steps:
             return False
         detect, operation = steps["detect"], self.request.operation
+        needed = [self.folder.frames, self.folder.detections]
+        if operation != "detect":
+            needed += [self.folder.tracks, self.folder.track_summary]
+        if not all(path.exists() for path in needed):
+            return False
         if operation != "track" and not (
             detect["options_hash"] == self._detect_hash()
             and (detect["embedded"] or not self.options.embeds)

@@ -10,6 +10,7 @@ class FacetracksError(Exception):
     """Base of all expected failures. `str(error)` is one line for a person."""
 
     exit_code = 1
+    detail = ""
 
 
 class OptionError(FacetracksError):

@@ -59,7 +59,11 @@ class EpisodeLock:
                 break
             os.close(fd)  # The holder before us removed the file between our open and lock.
         self.fd = fd
-        self._write_holder()
+        try:
+            self._write_holder()
+        except OSError as error:
+            self.release()
+            raise write_error(error, path) from None
         if self._folder.path.is_dir():
             remove_leftovers(self._folder.path)
 

@@ -70,6 +70,8 @@ class FrameSource:
         self._write(frames_table)
 
     def _write(self, frames_table: TableWriter) -> None:
+        if not self._pending:
+            return
         index, pts_s, shot_id, looked_at = zip(*self._pending, strict=True)
         self._pending.clear()
         frames_table.append(

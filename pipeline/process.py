@@ -80,8 +80,7 @@ class StepProcess:
             raise StepFailed(self._last_words(), self.words())
         if "error" in reply:
             error = error_named(reply["error"], reply["message"])
-            if isinstance(error, StepFailed):
-                error.detail = reply.get("detail", "")
+            error.detail = reply.get("detail", "")
             raise error
         return dict(reply["result"])
 

@@ -78,6 +78,9 @@ def probe(path: Path) -> VideoInfo:
                 seconds: float | None = float(duration * stream.time_base)
             elif container.duration is not None:
                 seconds = container.duration / av.time_base
+                if "matroska" in container.format.name and stream.time_base is not None:
+                    # Matroska's duration counts from 0, not from the first frame.
+                    seconds -= max(0.0, float((stream.start_time or 0) * stream.time_base))
             else:
                 seconds = None
             rate = stream.average_rate or stream.base_rate or Fraction(25)
@@ -123,7 +126,10 @@ def lost_frames(path: Path, info: VideoInfo, read: int, last_pts_s: float) -> in
         if read >= info.frame_count:
             return 0
         shown = count_frames(path)
-        if read >= shown and _index_is_whole(path, info.frame_count):
+        end_s = last_pts_s - float(info.start_pts * info.time_base) + 1.5 / float(info.frame_rate)
+        # AVI counts frames that were left out, too: there, time says that the end was reached.
+        reached_end = end_s >= info.frame_count / float(info.frame_rate)
+        if read >= shown and (reached_end or _index_is_whole(path, info.frame_count)):
             return 0
         return max(shown, info.frame_count) - read
     if info.duration_s is None:
@@ -160,6 +166,10 @@ class Frame:
     pts: int
     pts_s: float
     image: Image
+
+
+_BAD_PACKETS_IN_A_ROW = 2000
+"""After so many failed reads it is the end; each takes about 20 microseconds there."""
 
 
 class VideoReader:
@@ -199,18 +209,25 @@ class VideoReader:
 
     def frames(self) -> Iterator[Frame]:
         """All frames, in order."""
-        index, last_pts = 0, None
-        while True:
+        index, last_pts, failures = 0, None, 0
+        last_read = latest = 0
+        while failures < _BAD_PACKETS_IN_A_ROW:
             spare = self._spare.pop() if self._spare else None
             read, image = self._capture.read(spare)
             if not read:
-                break
+                failures += 1  # The end, or a damaged packet: OpenCV does not say which.
+                if spare is not None:
+                    self._spare.append(spare)
+                continue
+            failures = 0
             seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            pts = self.info.start_pts + round(seconds / self.info.time_base)
+            read_pts = pts = self.info.start_pts + round(seconds / self.info.time_base)
             if last_pts is not None and pts <= last_pts:
-                pts = last_pts + self._frame_ticks
+                # A frame that comes late, or the first after it, must not push all others on.
+                late = pts < last_read or pts > latest
+                pts = last_pts + (1 if late else self._frame_ticks)
                 self.irregular_times += 1
-            last_pts = pts
+            last_pts, last_read, latest = pts, read_pts, max(latest, read_pts)
             picture = np.asarray(image, np.uint8)
             yield Frame(index, pts, float(pts * self.info.time_base), picture)
             index += 1
