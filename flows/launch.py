@@ -7,7 +7,6 @@ blocking call, one answer; nothing is raised for what can go wrong with a video.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 import traceback
