@@ -155,7 +155,8 @@ async def run_detect_track_async(*args: Any, **kwargs: Any) -> dict[str, Any]:
     Takes and returns the same. When cancelled, it returns control (raises `CancelledError`) only
     after the work has ended.
     """
-    stop = kwargs.pop("stop", None) or StopSignal()
+    given: StopSignal | None = kwargs.pop("stop", None)
+    stop = given or StopSignal()
     work = asyncio.ensure_future(asyncio.to_thread(run_detect_track, *args, stop=stop, **kwargs))
     try:
         return await asyncio.shield(work)
@@ -164,5 +165,5 @@ async def run_detect_track_async(*args: Any, **kwargs: Any) -> dict[str, Any]:
         await asyncio.wait([work])
         raise
     finally:
-        if work.done():
+        if given is None and work.done():
             stop.close()

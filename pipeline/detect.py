@@ -51,9 +51,9 @@ def detect_episode(
         work = LookThreads(source.looks(frames), reader, detections, options, progress)
         work.run(threads)
         if options.embeds:
-            for det_id in sorted(detections.embedded):
-                vector = detections.embedded[det_id]
-                embeddings.append({"det_id": [det_id], "embedding": [vector]})
+            det_ids = sorted(detections.embedded)
+            vectors = [detections.embedded[det_id] for det_id in det_ids]
+            embeddings.append({"det_id": det_ids, "embedding": vectors})
         facts = {
             "video": info.as_record(),
             "frames": source.read,

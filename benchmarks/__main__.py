@@ -1,0 +1,96 @@
+"""Measures this machine and writes `benchmarks/results/<processor>.json`.
+
+`python -m benchmarks` takes about ten minutes, `--quick` about four. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from benchmarks import media, report, throughput
+from benchmarks.overhead import cpu_over_wall, direct_over_plain
+from benchmarks.processes import BenchError
+from benchmarks.report import Figure
+from benchmarks.throughput import Round
+from pipeline.errors import FacetracksError, one_line
+from pipeline.machine import available_cpus
+
+_NO_REPEATS_AFTER_S = 420.0
+"""Rounds that others disturbed are repeated, but none is started later than this."""
+
+
+def main() -> int:
+    """Returns 0 where everything could be measured, whether or not targets are met."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one round of each measurement")
+    quick = parser.parse_args().quick
+    try:
+        _measure(rounds=1 if quick else 3, quick=quick)
+    except (BenchError, FacetracksError) as error:
+        print(f"benchmarks: {one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _measure(rounds: int, quick: bool) -> None:
+    started = time.monotonic()
+    threads = available_cpus()
+    clips = media.clips()
+    print(f"{report.machine()}, {threads} threads, {rounds} rounds")
+    for clip in clips:
+        print(
+            f"clip {clip.name}: {clip.short.stem}, looped {clip.loops} times, {clip.long_s:.0f} s"
+        )
+    measured: list[list[Round]] = [[] for _ in clips]
+    for number in range(2 * rounds):
+        for clip, clip_rounds in zip(clips, measured, strict=True):
+            quiet = sum(not each.disturbed for each in clip_rounds)
+            late = time.monotonic() - started > _NO_REPEATS_AFTER_S
+            if number >= rounds and (quiet >= rounds or late):
+                continue
+            found = throughput.measure_round(clip, threads)
+            clip_rounds.append(found)
+            _say(started, _round_line(number, clip.name, found))
+    figures: list[Figure] = []
+    cpu_ms: dict[str, dict[str, float]] = {}
+    for clip, clip_rounds in zip(clips, measured, strict=True):
+        figures.append(throughput.figure(clip, clip_rounds, threads))
+        at_once = throughput.parts_at_once(clip, threads)
+        cpu_ms[clip.name] = throughput.cpu_table(clip_rounds, threads, at_once)
+    _say(started, "parts measured at once")
+    figures.append(direct_over_plain(clips[0], threads, max(1, rounds - 1)))
+    _say(started, "direct mode measured")
+    figures += [cpu_over_wall(clips[0], count) for count in (1, 2) if count <= threads]
+    path = report.write(figures, cpu_ms, {"rounds": rounds, "quick": quick, "threads": threads})
+    print(f"\n{'figure':<52}{'found':>8}   target")
+    for figure in figures:
+        print(figure.line())
+    for figure in figures:
+        if "limit_over_cpu" in figure.detail:
+            clip_name, ratio = figure.detail["clip"], figure.detail["limit_over_cpu"]
+            print(f"   limit / CPU time of the whole command, {clip_name}: {ratio:.2f}")
+    direct = next(figure.detail for figure in figures if "direct_over_plain" in figure.detail)
+    print(
+        f"   direct / plain {direct['direct_over_plain']:.2f}, "
+        f"direct - plain {direct['direct_minus_plain_s']:.1f} s"
+    )
+    print(f"\n{report.table(cpu_ms)}\n")
+    _say(started, f"written to {path.relative_to(media.ROOT)}")
+
+
+def _round_line(number: int, clip: str, found: Round) -> str:
+    line = f"round {number + 1}, {clip}: limit {found.limit:.2f} ms, "
+    line += f"whole command {found.wall:.2f} ms a frame, ratio {found.ratio:.2f}"
+    if found.disturbed:
+        line += f" (disturbed: other programs used {found.others:.1f} cores)"
+    return line
+
+
+def _say(started: float, line: str) -> None:
+    print(f"[{time.monotonic() - started:4.0f} s] {line}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

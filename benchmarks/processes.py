@@ -1,0 +1,152 @@
+"""Runs a command and measures it: wall time alone, or with the CPU time of its process tree."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from benchmarks.media import ROOT
+
+_SAMPLE_EVERY_S = 0.05
+
+
+class BenchError(Exception):
+    """A measured command failed."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Wall time of a command and CPU time of it and all it started, seconds."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def facetracks() -> str:
+    """The installed command that belongs to this Python."""
+    return str(Path(sys.executable).with_name("facetracks"))
+
+
+def wall_s(command: Sequence[str], environment: dict[str, str] | None = None) -> float:
+    """Runs the command to its end; seconds.
+
+    Raises:
+        BenchError: it failed.
+    """
+    with tempfile.TemporaryFile() as words:
+        started = time.perf_counter()
+        code = _start(command, words, environment).wait()
+        elapsed_s = time.perf_counter() - started
+        _check(command, code, words)
+    return elapsed_s
+
+
+def answers(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> list[dict[str, Any]]:
+    """Runs commands at the same time; the JSON that each prints.
+
+    Raises:
+        BenchError: one of them failed.
+    """
+    running = [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for command in commands
+    ]
+    replies = []
+    for command, process in zip(commands, running, strict=True):
+        stdout, stderr = process.communicate()
+        if process.returncode:
+            raise _failure(command, process.returncode, stderr)
+        replies.append(dict(json.loads(stdout)))
+    return replies
+
+
+def usage(command: Sequence[str]) -> Usage:
+    """Runs the command and follows its process tree.
+
+    Two views, of which the larger counts: what the kernel says of the command and of the children
+    that were waited for, and the last reading of every process of the tree (also of those in
+    sessions of their own, which end without being waited for).
+
+    Raises:
+        BenchError: it failed.
+    """
+    with tempfile.TemporaryFile() as words:
+        started = time.perf_counter()
+        process = _start(command, words, None)
+        tree = _Tree(process.pid)
+        while True:
+            pid, status, resources = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            tree.read()
+            time.sleep(_SAMPLE_EVERY_S)
+        elapsed_s = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        _check(command, process.returncode, words)
+    waited_for_s = resources.ru_utime + resources.ru_stime
+    return Usage(elapsed_s, max(waited_for_s, tree.cpu_s))
+
+
+class _Tree:
+    """The processes seen below a root, each with the last reading of its CPU seconds."""
+
+    def __init__(self, root: int) -> None:
+        self._root = psutil.Process(root)
+        # psutil tells processes apart by number and start time, so numbers may be used again.
+        self._seen: dict[psutil.Process, float] = {self._root: 0.0}
+
+    @property
+    def cpu_s(self) -> float:
+        return sum(self._seen.values())
+
+    def read(self) -> None:
+        with suppress(psutil.Error):
+            for process in self._root.children(recursive=True):
+                self._seen.setdefault(process, 0.0)
+        # Those whose parent has ended hang below another process now; they are still ours.
+        for process in self._seen:
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                self._seen[process] = max(self._seen[process], times.user + times.system)
+
+
+def _start(
+    command: Sequence[str], words: IO[bytes], environment: dict[str, str] | None
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=words,
+    )
+
+
+def _check(command: Sequence[str], code: int, words: IO[bytes]) -> None:
+    if code:
+        words.seek(0)
+        raise _failure(command, code, words.read())
+
+
+def _failure(command: Sequence[str], code: int, words: bytes) -> BenchError:
+    lines = words.decode(errors="replace").strip().splitlines()
+    last = lines[-1] if lines else "no message"
+    return BenchError(f"`{' '.join(command)}` failed with code {code}: {last}")
