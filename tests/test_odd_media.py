@@ -119,3 +119,8 @@ def test_a_video_of_one_frame_is_detected_and_tracked(images: list[Image], tmp_p
     assert answer["status"] == "completed", answer.get("error")
     assert answer["summary"]["frames"] == 1
     assert pq.read_metadata(tmp_path / "one" / "frames.parquet").num_rows == 1
+
+
+def test_a_video_of_a_whole_number_of_write_blocks(images: list[Image], tmp_path: Path) -> None:
+    video = media.write_video(tmp_path / "v.mp4", (images * 18)[:512])
+    assert _detect(video, tmp_path / "output")["summary"]["frames"] == 512
