@@ -1,6 +1,6 @@
 """Measures this machine and writes `benchmarks/results/<processor>.json`.
 
-`python -m benchmarks` takes about ten minutes, `--quick` about four. Run it on an idle machine.
+`python -m benchmarks` takes about eleven minutes, `--quick` about five. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from benchmarks.report import Figure
 from benchmarks.throughput import Round
 from pipeline.errors import FacetracksError, one_line
 from pipeline.machine import available_cpus
-
-_NO_REPEATS_AFTER_S = 420.0
-"""Rounds that others disturbed are repeated, but none is started later than this."""
 
 
 def main() -> int:
@@ -40,16 +37,11 @@ def _measure(rounds: int, quick: bool) -> None:
     clips = media.clips()
     print(f"{report.machine()}, {threads} threads, {rounds} rounds")
     for clip in clips:
-        print(
-            f"clip {clip.name}: {clip.short.stem}, looped {clip.loops} times, {clip.long_s:.0f} s"
-        )
+        times = f"{clip.short_loops} and {clip.long_loops} times"
+        print(f"clip {clip.name}: {clip.once.name}, shown {times}, {clip.long_s:.0f} s")
     measured: list[list[Round]] = [[] for _ in clips]
-    for number in range(2 * rounds):
+    for number in range(rounds):
         for clip, clip_rounds in zip(clips, measured, strict=True):
-            quiet = sum(not each.disturbed for each in clip_rounds)
-            late = time.monotonic() - started > _NO_REPEATS_AFTER_S
-            if number >= rounds and (quiet >= rounds or late):
-                continue
             found = throughput.measure_round(clip, threads)
             clip_rounds.append(found)
             _say(started, _round_line(number, clip.name, found))

@@ -28,24 +28,28 @@ _REAL = {
 LONG_S = 60.0
 """A long clip lasts at least this many seconds."""
 
-_LEAST_LOOPS = 2
+_SHORT_S = 30.0
+"""A short clip lasts about this many seconds: content below it is shown twice."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One content in two lengths.
+    """One content in several lengths.
 
     Attributes:
-        name: its picture size, and for the packaged sample that it is one.
-        short: the content once.
-        long: the content `loops` times, at least `LONG_S` seconds.
+        name: its picture size, or that it is the packaged sample.
+        once: the content once.
+        short, long: the content `short_loops` and `long_loops` times; `long` lasts at least
+            `LONG_S` seconds.
         long_s: length of `long`, seconds.
     """
 
     name: str
+    once: Path
     short: Path
     long: Path
-    loops: int
+    short_loops: int
+    long_loops: int
     long_s: float
 
 
@@ -63,13 +67,15 @@ def clips() -> list[Clip]:
 
 def _clip(name: str, source: Path) -> Clip:
     duration_s = probe(source).duration_s or 1.0
-    loops = max(_LEAST_LOOPS, ceil(LONG_S / duration_s))
+    short_loops = 1 if duration_s >= _SHORT_S else 2
+    long_loops = max(short_loops + 2, ceil(LONG_S / duration_s))
     WORK.mkdir(parents=True, exist_ok=True)
-    short, long = (WORK / f"{source.stem}-x{times}.mp4" for times in (1, loops))
-    # The short one is written anew too, so that both are the same packets in the same container.
-    _loop(source, 1, short)
-    _loop(source, loops, long)
-    return Clip(name, short, long, loops, duration_s * loops)
+    # The content once is written anew too: the same packets in the same container.
+    paths = {times: WORK / f"{source.stem}-x{times}.mp4" for times in (1, short_loops, long_loops)}
+    for times, path in paths.items():
+        _loop(source, times, path)
+    once, short, long = paths[1], paths[short_loops], paths[long_loops]
+    return Clip(name, once, short, long, short_loops, long_loops, duration_s * long_loops)
 
 
 def _loop(source: Path, times: int, target: Path) -> None:

@@ -91,7 +91,7 @@ def measure_round(clip: Clip, threads: int) -> Round:
 
 def parts_at_once(clip: Clip, copies: int) -> dict[str, float]:
     """CPU milliseconds per frame of each part, while so many copies run; their mean."""
-    command = [sys.executable, "-m", "benchmarks.parts", str(clip.short)]
+    command = [sys.executable, "-m", "benchmarks.parts", str(clip.once)]
     found = answers([command] * copies, CpuShare(1, frozenset()).environment())
     return {name: fmean(parts[name] for parts in found) for name in found[0] if name != "frames"}
 

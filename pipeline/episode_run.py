@@ -276,8 +276,7 @@ class EpisodeRun:
 def _done(step: str, facts: dict[str, Any]) -> str:
     usage = facts["usage"]
     if step == "detect":
-        what = f"{facts['detections']} detections in {facts['frames']} frames, "
-        what += f"{facts['shots']} shots"
+        what = f"detections {facts['detections']}, frames {facts['frames']}, shots {facts['shots']}"
     else:
-        what = f"{facts['tracks']} tracks, {facts['interpolated_rows']} rows filled in"
+        what = f"tracks {facts['tracks']}, rows filled in {facts['interpolated_rows']}"
     return f"{step}: {what}; {usage['seconds']:.1f} s, {usage['cpu_seconds']:.1f} s of CPU"
