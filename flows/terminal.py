@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -132,7 +133,9 @@ def _screen(answer: dict[str, Any]) -> str:
     if summary["frames_lost"]:
         rows.append(("lost", f"{summary['frames_lost']} frames could not be read"))
     rows.append(("time", pace))
-    rows += [(name.replace("_", " "), path) for name, path in answer["outputs"].items()]
+    paths = [Path(path) for path in answer["outputs"].values()]
+    rows.append(("outputs", str(paths[0].parent)))
+    rows.append(("", ", ".join(path.name for path in paths)))
     return "\n".join(
         [f"episode {answer['ep_id']}", *(f"  {name:<14}{value}" for name, value in rows)]
     )
