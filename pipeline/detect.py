@@ -42,10 +42,11 @@ def detect_episode(
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(video, info, decoder_threads(threads)))
         open_table = stack.enter_context
+        # The first opened appears last: where there are detections, the other files are there.
+        table = open_table(table_writer(folder.detections, DETECTIONS, footer))
+        frames = open_table(table_writer(folder.frames, FRAMES, footer))
         if options.embeds:
             embeddings = open_table(table_writer(folder.embeddings, EMBEDDINGS, footer))
-        frames = open_table(table_writer(folder.frames, FRAMES, footer))
-        table = open_table(table_writer(folder.detections, DETECTIONS, footer))
         source = FrameSource(reader, info, options.stride, folder.ep_id)
         detections = Detections(table, folder.ep_id, options.embeds)
         work = LookThreads(source.looks(frames), reader, detections, options, progress)
