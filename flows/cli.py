@@ -31,6 +31,11 @@ class _Parser(argparse.ArgumentParser):
         if "--json" in sys.argv:
             answer = {
                 "status": "error",
+                "logs": [f"error: {message}"],
+                "elapsed_seconds": 0.0,
+                "ep_id": None,
+                "operation": self.prog.split()[-1],
+                "execution_mode": "direct",
                 "error": {"type": "UsageError", "message": message, "exit_code": 2},
             }
             print(json.dumps(answer))

@@ -8,7 +8,7 @@ the process that calls them.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,9 @@ def detect_track(
     Returns:
         The summary: shots, tracks, detections, seconds of video, ...
     """
-    with _run(video, ep_id, output_root, options, operation, force) as run:
+    opened = opened_run.get()
+    own = opened or EpisodeRun(make_request(video, ep_id, output_root, options, operation, force))
+    with nullcontext(own) if opened else own as run:
         if run.finished():
             return run.stored_summary()
         run.start_ahead()
@@ -64,17 +66,3 @@ def detect_track(
         if operation != "detect":
             track.submit(run).result()
         return run.finish()
-
-
-def _run(
-    video: Path | None,
-    ep_id: str | None,
-    output_root: Path | None,
-    options: Options,
-    operation: Operation,
-    force: bool,
-) -> AbstractContextManager[EpisodeRun]:
-    opened = opened_run.get()
-    if opened is not None:
-        return nullcontext(opened)
-    return EpisodeRun(make_request(video, ep_id, output_root, options, operation, force))
