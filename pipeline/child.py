@@ -5,7 +5,7 @@ input is a pipe that the starter keeps open, and when that closes, for whatever 
 process removes what it has half written and kills its whole group.
 
 It reads one JSON line, the request, and answers with JSON lines: progress, then a result or an
-error. Run as `python -m pipeline.child detect|track THREADS CPUS`.
+error. Run as `python -m pipeline.child detect|track THREADS CPUS`, or forked by a nursery.
 """
 
 from __future__ import annotations
@@ -38,20 +38,31 @@ def _die(*_: object) -> None:
 
 def _listen(requests: SimpleQueue[bytes]) -> None:
     """Passes the request on, then waits for the starter to be gone."""
-    line = sys.stdin.buffer.readline()
-    if line:
-        requests.put(line)
-        sys.stdin.buffer.read()
+    # Not through sys.stdin, whose lock a process forked meanwhile would wait for.
+    text = b""
+    while part := os.read(0, 65536):
+        before, newline, text = (text + part).partition(b"\n")
+        if newline:
+            requests.put(before)
+        else:
+            text = before
     _die()
 
 
-def main() -> int:
-    """Serves one request."""
+def serve(arguments: list[str]) -> int:
+    """Serves one request.
+
+    Args:
+        arguments: the step, threads, CPUs.
+
+    Returns:
+        The exit code.
+    """
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # Libraries that print do not disturb the replies.
     signal.signal(signal.SIGTERM, _die)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the starter's to handle.
-    step, *share_arguments = sys.argv[1:]
+    step, *share_arguments = arguments
     share = CpuShare.from_arguments(*share_arguments)
     share.confine_this_process()
     requests: SimpleQueue[bytes] = SimpleQueue()
@@ -80,8 +91,9 @@ def main() -> int:
         what = f"{type(error).__name__}: {one_line(error)}"
         reply(error="StepFailed", message=what, detail=traceback.format_exc())
     replies.flush()
-    os._exit(0)  # No atexit work of torch and others: everything is written.
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = serve(sys.argv[1:])
+    os._exit(code)  # No atexit work of torch and others: everything is written.

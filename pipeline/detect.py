@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline import tables
 from pipeline.episode import EpisodeFolder
 from pipeline.files import make_folder
 from pipeline.footer import Footer
-from pipeline.look import Detections, FrameSource, LookThreads
+from pipeline.look import Detections, FrameSource, Look, LookThreads
 from pipeline.machine import limit_loaded_libraries
 from pipeline.options import ResolvedOptions
 from pipeline.progress import Progress
@@ -32,7 +35,8 @@ def detect_episode(
 
     Returns:
         The facts that also stand in the footer of the frames table: `video` (the probe),
-        `frames`, `frames_lost`, `duration_s`, `looks`, `shots`, `detections`, ...; and `device`.
+        `frames`, `frames_lost`, `duration_s`, `looks`, `shots`, `detections`, ...; and `device`
+        and `first_frame_at`, the clock time at which the first frame was there to look at.
 
     Raises:
         VideoError, OptionError, ModelError, DiskFull, OutputError: see there.
@@ -49,7 +53,9 @@ def detect_episode(
             embeddings = open_table(table_writer(folder.embeddings, EMBEDDINGS, footer))
         source = FrameSource(reader, info, options.stride, folder.ep_id)
         detections = Detections(table, folder.ep_id, options.embeds)
-        work = LookThreads(source.looks(frames), reader, detections, options, progress)
+        first_at: list[str] = []
+        looks = _noting_first(source.looks(frames), first_at)
+        work = LookThreads(looks, reader, detections, options, progress)
         work.run(threads)
         if options.embeds:
             det_ids = sorted(detections.embedded)
@@ -70,12 +76,21 @@ def detect_episode(
         frames.annotate(facts)
         _forget_results_of_old_detections(folder, options.embeds)
     progress(source.read, source.read)
-    return {**facts, "device": work.device}
+    return {**facts, "device": work.device, "first_frame_at": first_at[0]}
+
+
+def _noting_first(looks: Iterator[Look], at: list[str]) -> Iterator[Look]:
+    """The same looks; when the first came is put in `at`. The tables carry no clock times."""
+    for look in looks:
+        if not at:
+            at.append(datetime.now(UTC).isoformat(timespec="milliseconds"))
+        yield look
 
 
 def warm(_: int) -> None:
-    """Nothing to do before the request: importing this module has loaded the libraries."""
+    """Imports the rest of what detection needs, before there is anything to detect."""
     limit_loaded_libraries()
+    tables.warm()
 
 
 def run_step(request: StepRequest, progress: Progress) -> dict[str, Any]:

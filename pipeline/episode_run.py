@@ -7,45 +7,25 @@ last, so that a folder with a record is complete.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.episode import EpisodeFolder, Source, check_ep_id, ep_id_of, fingerprint
 from pipeline.errors import OptionError, ResultError
 from pipeline.footer import Footer, read_facts
-from pipeline.lock import EpisodeLock
+from pipeline.lock import EpisodeLock, Holder, Lease
 from pipeline.machine import CpuShare, cpu_seconds
 from pipeline.models import DETECTOR_SHA256, SFACE, locate
-from pipeline.options import ResolvedOptions, options_hash
+from pipeline.options import options_hash
 from pipeline.process import StepProcess
 from pipeline.quality import summarize
 from pipeline.record import RunRecord, lost_frames_text, read_record
-from pipeline.request import StepRequest
+from pipeline.request import RunRequest, StepRequest
 from pipeline.runtime import current
-
-Operation = Literal["run", "detect", "track"]
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What a person asks for.
-
-    Attributes:
-        video: path of the video; None for the operation `track`.
-        ep_id: None takes it from the file name.
-        force: do it again even where it is done.
-    """
-
-    operation: Operation
-    video: Path | None
-    ep_id: str | None
-    output_root: Path
-    options: ResolvedOptions
-    force: bool = False
 
 
 class EpisodeRun:
@@ -53,10 +33,20 @@ class EpisodeRun:
 
     Raises:
         OptionError, VideoError, ModelError: on making one, where the request cannot be met.
-        EpisodeBusy, OutputError: on entering.
+        EpisodeBusy, OutputError, ServerError: on entering.
     """
 
-    def __init__(self, request: RunRequest) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        run_id: str = "",
+        lease: Callable[[EpisodeFolder, Holder], Lease] | None = None,
+    ) -> None:
+        """
+        Args:
+            run_id: of a queued run.
+            lease: makes a second lock, for machines that do not share a file system.
+        """
         self.request = request
         self.options = request.options
         self._source: Source | None = None
@@ -78,7 +68,9 @@ class EpisodeRun:
                 f"no detections of episode '{ep_id}' under {request.output_root}: "
                 "run `facetracks detect VIDEO` first"
             )
-        self._lock = EpisodeLock(self.folder, request.operation)
+        holder = Holder(request.operation, run_id)
+        self._lock = EpisodeLock(self.folder, holder)
+        self._lease = lease(self.folder, holder) if lease else None
         self._started_processes: dict[str, StepProcess] = {}
         self._steps: dict[str, dict[str, Any]] = {}
         self._began = time.monotonic()
@@ -90,11 +82,19 @@ class EpisodeRun:
 
     def __enter__(self) -> EpisodeRun:
         self._lock.acquire()
+        if self._lease is not None:
+            try:
+                self._lease.acquire()
+            except BaseException:
+                self._lock.release()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
         for process in self._started_processes.values():
             process.kill()
+        if self._lease is not None:
+            self._lease.release()
         self._lock.release()
 
     # What is there already
@@ -168,6 +168,16 @@ class EpisodeRun:
         appearance = self.options.embeds and detect["embedded"]
         wanted = self._track_hash(detect["options_hash"], appearance)
         return bool(steps.get("track", {}).get("options_hash") == wanted)
+
+    def identity(self) -> str:
+        """SHA-256 in hex of what is asked for: content of the video, options, where it goes.
+
+        Two requests with the same one have the same result. Reads the whole video.
+        """
+        detect = self._detect_hash()
+        track = self._track_hash(detect, self.options.embeds)
+        parts = (self._source_sha256, detect, track, self.request.operation, self.folder.path)
+        return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
     # The steps
 

@@ -19,6 +19,12 @@ class OptionError(FacetracksError):
     exit_code = 2
 
 
+class ListError(FacetracksError):
+    """A list of episodes has a fault, so nothing in it is started."""
+
+    exit_code = 2
+
+
 class VideoError(FacetracksError):
     """The input is no video that can be read."""
 
@@ -49,6 +55,12 @@ class DiskFull(FacetracksError):
     exit_code = 1
 
 
+class EpisodesFailed(FacetracksError):
+    """A backfill has come to its end, and some of its episodes have not."""
+
+    exit_code = 1
+
+
 class StepFailed(FacetracksError):
     """A step ended in a way that is not the user's doing.
 
@@ -61,6 +73,17 @@ class StepFailed(FacetracksError):
     def __init__(self, message: str, detail: str = "") -> None:
         super().__init__(message)
         self.detail = detail
+
+
+class ServerError(FacetracksError):
+    """The Prefect server or Redis is not there, or refuses."""
+
+    exit_code = 5
+
+    def __init__(self, message: str, wrong_input: bool = False) -> None:
+        super().__init__(message)
+        if wrong_input:
+            self.exit_code = 2
 
 
 class EpisodeBusy(FacetracksError):

@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline.errors import DiskFull, FacetracksError, OutputError
 
 _SUFFIX = ".part"
+_MAKE_TRIES = 20
 _unfinished: set[Path] = set()
 
 
@@ -40,10 +41,15 @@ def write_error(error: OSError, path: Path) -> FacetracksError:
 
 def make_folder(path: Path) -> None:
     """Creates a folder and its parents, or says why it cannot."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(error, path) from None
+    for tries_left in reversed(range(_MAKE_TRIES)):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            return
+        except OSError as error:
+            # Another run may remove it, empty, in the midst of this.
+            if tries_left and isinstance(error, FileExistsError | FileNotFoundError):
+                continue
+            raise write_error(error, path) from None
 
 
 @contextmanager

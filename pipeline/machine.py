@@ -12,6 +12,7 @@ import resource
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -24,6 +25,12 @@ _SINGLE_THREADED = (
     "OPENCV_FOR_THREADS_NUM",
     "ARROW_IO_THREADS",
 )
+_QUIET = {
+    "OPENCV_LOG_LEVEL": "ERROR",
+    "OPENCV_FFMPEG_LOGLEVEL": "16",
+    "PYTHONUNBUFFERED": "1",
+    "DO_NOT_TRACK": "1",
+}
 """Names by which BLAS, OpenMP (torch, Arrow), OpenCV and Arrow's reader learn their limit."""
 
 
@@ -60,10 +67,6 @@ class CpuShare:
         by_load = sorted(allowed, key=lambda cpu: busy[cpu] if cpu < len(busy) else 0.0)
         return cls(threads, frozenset(by_load[:threads]))
 
-    def environment(self) -> dict[str, str]:
-        """Variables for a child process, to be set before it loads any library."""
-        return dict.fromkeys(_SINGLE_THREADED, "1")
-
     def as_arguments(self) -> list[str]:
         """For a child process, which reads them with `from_arguments`."""
         return [str(self.threads), ",".join(map(str, sorted(self.cpus)))]
@@ -78,6 +81,17 @@ class CpuShare:
             os.sched_setaffinity(0, self.cpus)
 
 
+def single_threaded() -> dict[str, str]:
+    """Variables that hold libraries to one thread, to be set before any is loaded."""
+    return dict.fromkeys(_SINGLE_THREADED, "1")
+
+
+def library_environment() -> dict[str, str]:
+    """The environment of a process that is to load the steps' libraries."""
+    path = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    return {**os.environ, **single_threaded(), **_QUIET, "PYTHONPATH": path}
+
+
 def limit_loaded_libraries() -> None:
     """Holds libraries that ignore the environment to one thread each; call before using them."""
     import cv2
@@ -86,6 +100,24 @@ def limit_loaded_libraries() -> None:
     cv2.setNumThreads(1)
     pyarrow.set_cpu_count(1)
     pyarrow.set_io_thread_count(1)
+
+
+def processes_with(variable: str, value: str) -> list[psutil.Process]:
+    """Living processes, other than this one, that were started with the variable at that value.
+
+    Whatever group, session or parent they have. Forked without an exec, a process shows the
+    environment of the one it was forked from.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if (
+                process.pid != os.getpid()
+                and process.environ().get(variable) == value
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
+                found.append(process)
+    return found
 
 
 def cpu_seconds() -> float:

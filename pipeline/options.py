@@ -46,6 +46,17 @@ PROFILE_DEFAULTS: dict[Profile, dict[str, Any]] = {
 """What each profile puts in place of an option that was not given."""
 
 
+def defaults_by_profile(name: str) -> str:
+    """What a person is told of an option whose default the profile decides; else nothing."""
+    values = {profile: v[name] for profile, v in PROFILE_DEFAULTS.items() if name in v}
+    if not values:
+        return ""
+    if len(values) == len(PROFILE_DEFAULTS) and len({*values.values()}) == 1:
+        return f"Default: {next(iter(values.values()))}."
+    listed = ", ".join(f"{profile} {value}" for profile, value in values.items())
+    return f"Default by profile: {listed}."
+
+
 class Options(BaseModel):
     """What a person may choose for a run. None means: as the profile says."""
 

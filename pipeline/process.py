@@ -6,29 +6,20 @@ import json
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RunCancelled, RunTimeout, StepFailed, error_named
-from pipeline.machine import CpuShare
+from pipeline.machine import CpuShare, library_environment
 from pipeline.progress import Progress
 from pipeline.request import StepRequest
 from pipeline.runtime import Runtime
+from pipeline.start import start_child
 
 _GRACE_S = 0.5
 """Given to a process to remove what it has half written before SIGKILL."""
-
-_QUIET = {
-    "OPENCV_LOG_LEVEL": "ERROR",
-    "OPENCV_FFMPEG_LOGLEVEL": "16",
-    "PYTHONUNBUFFERED": "1",
-    "DO_NOT_TRACK": "1",
-}
 
 
 class StepProcess:
@@ -42,15 +33,17 @@ class StepProcess:
         """
         self.step = step
         self._words = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as this object)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipeline.child", step, *share.as_arguments()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._words,
-            start_new_session=True,
-            pass_fds=inherit,
-            env={**os.environ, **share.environment(), **_QUIET, "PYTHONPATH": _import_path()},
+        child_stdin, self._requests = os.pipe()
+        self._replies, child_stdout = os.pipe()
+        self._child = start_child(
+            [step, *share.as_arguments()],
+            library_environment(),
+            (child_stdin, child_stdout, self._words.fileno()),
+            inherit,
         )
+        os.close(child_stdin)
+        os.close(child_stdout)
+        self._code: int | None = None
 
     def run(self, request: StepRequest, surroundings: Runtime) -> dict[str, Any]:
         """Hands over the request and waits for the result.
@@ -63,11 +56,10 @@ class StepProcess:
         if surroundings.stop is not None and surroundings.stop.is_set():
             self.kill()
             raise RunCancelled("cancelled")
-        stdin = self._process.stdin
-        assert stdin is not None
+        text = request.to_json()
         with suppress(BrokenPipeError):
-            stdin.write(request.to_json())
-            stdin.flush()
+            while text:
+                text = text[os.write(self._requests, text) :]
 
         def progress(done: int, total: int | None) -> None:
             surroundings.progress.step(self.step, done, total)
@@ -86,11 +78,9 @@ class StepProcess:
 
     def _follow(self, surroundings: Runtime, progress: Progress) -> dict[str, Any] | None:
         """The last reply, or None where the process ended without one."""
-        stdout = self._process.stdout
-        assert stdout is not None
         waiting = b""
         with selectors.DefaultSelector() as selector:
-            selector.register(stdout, selectors.EVENT_READ)
+            selector.register(self._replies, selectors.EVENT_READ)
             if surroundings.stop is not None:
                 selector.register(surroundings.stop, selectors.EVENT_READ)
             while True:
@@ -105,7 +95,7 @@ class StepProcess:
                     )
                 if any(key.fileobj is surroundings.stop for key, _ in ready):
                     raise RunCancelled("cancelled")
-                chunk = os.read(stdout.fileno(), 65536)
+                chunk = os.read(self._replies, 65536)
                 if not chunk:
                     return None
                 *lines, waiting = (waiting + chunk).split(b"\n")
@@ -117,20 +107,16 @@ class StepProcess:
 
     def kill(self) -> None:
         """Ends the process and all of its group. Safe to call again."""
-        process = self._process
-        if process.returncode is not None:
+        if self._code is not None:
             return
-        assert process.stdin is not None and process.stdout is not None
-        with suppress(OSError):
-            process.stdin.close()
-        _signal_group(process.pid, signal.SIGTERM)
+        os.close(self._requests)
+        self._child.signal_group(signal.SIGTERM)
         give_up = time.monotonic() + _GRACE_S
-        while not _has_ended(process.pid) and time.monotonic() < give_up:
+        while not self._child.has_ended() and time.monotonic() < give_up:
             time.sleep(0.01)
-        # Not reaped yet, so the group's number cannot have passed to somebody else.
-        _signal_group(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        self._child.signal_group(signal.SIGKILL)
+        self._code = self._child.wait()
+        os.close(self._replies)
 
     def words(self) -> str:
         """What the process and its libraries wrote to standard error."""
@@ -138,25 +124,10 @@ class StepProcess:
         return self._words.read().decode(errors="replace")
 
     def _last_words(self) -> str:
-        code = self._process.returncode
+        code = self._code
         lines = self.words().strip().splitlines()
         if code is not None and code < 0:
             name = signal.Signals(-code).name
             hint = "; the machine may be out of memory" if code == -signal.SIGKILL else ""
             return f"the {self.step} process was killed by {name}{hint}: run again"
         return f"the {self.step} process ended early: {lines[-1] if lines else f'code {code}'}"
-
-
-def _signal_group(leader: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, number)
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether the child has ended, without reaping it."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _import_path() -> str:
-    """Where the child finds what this process can import."""
-    return os.pathsep.join(path or str(Path.cwd()) for path in sys.path)

@@ -13,8 +13,8 @@ def summarize(steps: dict[str, dict[str, Any]]) -> dict[str, Any]:
         tracks `tracks`, `track_rows`, `interpolated_rows`, `longest_track_s`, `mean_track_s`.
     """
     detect = steps["detect"]
-    summary = {name: detect[name] for name in ("frames", "frames_lost", "shots", "detections")}
-    summary["video_seconds"] = round(detect["duration_s"], 3)
+    summary: dict[str, Any] = {"video_seconds": round(detect["duration_s"], 3)}
+    summary |= {name: detect[name] for name in ("frames", "frames_lost", "shots", "detections")}
     if "track" in steps:
         track = steps["track"]
         summary |= {name: track[name] for name in ("tracks", "track_rows", "interpolated_rows")}

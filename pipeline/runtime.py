@@ -40,27 +40,60 @@ class StopSignal:
 class ProgressView(Protocol):
     """Shows a person how far a step is."""
 
-    def step(self, name: str, done: int, total: int | None) -> None:
-        """Frames done of `total` (None: unknown) in the step `name`."""
+    def step(
+        self,
+        name: str,
+        done: int,
+        total: int | None,
+        seconds: float | None = None,
+        text: str | None = None,
+    ) -> None:
+        """Frames done of `total` (None: unknown) in the step `name`, for `seconds` now.
+
+        Without `seconds`, the step has begun with the first of these calls. `text` says it for a
+        person where it is not frames that are done.
+        """
         ...
+
+
+class NowAndThen:
+    """Is due every few seconds, the first time after as many."""
+
+    def __init__(self, every_s: float) -> None:
+        self.every_s = every_s
+        self._said_at = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether it is time; if so, not again before long."""
+        now = time.monotonic()
+        if now - self._said_at < self.every_s:
+            return False
+        self._said_at = now
+        return True
 
 
 class LogProgress:
     """A log line every few seconds."""
 
-    every_s = 5.0
-
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = 5.0) -> None:
+        self.every_s = every_s
         self._started: dict[str, float] = {}
         self._said_at = 0.0
 
-    def step(self, name: str, done: int, total: int | None) -> None:
+    def step(
+        self,
+        name: str,
+        done: int,
+        total: int | None,
+        seconds: float | None = None,
+        text: str | None = None,
+    ) -> None:
         now = time.monotonic()
-        started = self._started.setdefault(name, now)
+        started = self._started.setdefault(name, now - (seconds or 0.0))
         if now - max(self._said_at, started) < self.every_s:
             return
         self._said_at = now
-        current().log(f"{name}: {describe(done, total, now - started)}")
+        current().log(f"{name}: {text or describe(done, total, now - started)}")
 
 
 def describe(done: int, total: int | None, seconds: float) -> str:

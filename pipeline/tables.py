@@ -154,6 +154,15 @@ class TableWriter:
             self._flush(self._waiting_rows)
 
 
+def warm() -> None:
+    """Imports what pyarrow imports when it is first given an array, or asked for a table: 0.5 s."""
+    import pandas
+    import pyarrow.compute
+    import pyarrow.dataset
+
+    assert pandas and pyarrow.compute and pyarrow.dataset
+
+
 @contextmanager
 def table_writer(path: Path, schema: pa.Schema, footer: Footer) -> Iterator[TableWriter]:
     """A file that appears whole when the block ends, and not at all where it fails."""

@@ -7,6 +7,7 @@ depend on N.
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline import tables
 from pipeline.embedder import DIMENSIONS
 from pipeline.episode import EpisodeFolder
 from pipeline.footer import Footer
@@ -46,6 +48,7 @@ MOTION_ONLY = (
 def warm(threads: int) -> None:
     """Starts importing what tracking needs, before there is anything to track."""
     limit_loaded_libraries()
+    tables.warm()
     if threads == 1:
         import_boxmot()
     else:
@@ -54,10 +57,12 @@ def warm(threads: int) -> None:
 
 def _pool_context() -> multiprocessing.context.BaseContext:
     """Processes forked from one that has imported boxmot: the import is paid once."""
+    if _boxmot_is_here():
+        return multiprocessing.get_context("fork")
     from multiprocessing import forkserver
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipeline.boxmot_preload"])
+    context.set_forkserver_preload(["pipeline.step_preload"])
     forkserver.ensure_running()
     return context
 
@@ -87,7 +92,7 @@ def track_episode(
             warnings.append(MOTION_ONLY)
             embeddings = _alike(detections.num_rows)
     shots = _Shots(frames, detections, embeddings, options)
-    with _shot_trackers(threads) as run:
+    with _shot_trackers(threads, shots.count) as run:
         work = partial(track_shot, options=options, looks_per_s=shots.looks_per_s)
         summary = _Summary(folder.ep_id)
         with (
@@ -115,10 +120,15 @@ def run_step(request: StepRequest, progress: Progress) -> dict[str, Any]:
     return track_episode(request.folder, request.footer, request.options, request.threads, progress)
 
 
+def _boxmot_is_here() -> bool:
+    """Whether this process was forked from one that had imported it."""
+    return "boxmot" in sys.modules
+
+
 @contextmanager
-def _shot_trackers(threads: int) -> Iterator[Any]:
+def _shot_trackers(threads: int, shots: int) -> Iterator[Any]:
     """A `map` that tracks shots in this process, or several at a time in others."""
-    if threads == 1:
+    if threads == 1 or (shots == 1 and _boxmot_is_here()):
         import_boxmot()
         yield map
         return
