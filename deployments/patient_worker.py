@@ -1,0 +1,133 @@
+"""The process that a worker is: Prefect's process worker, which waits for a server that is away.
+
+Prefect's own gives up after a few failures, sooner the oftener it asks (at two questions a second
+after 20 s), and takes its runs along. Run as `python -m deployments.patient_worker NAME LIMIT`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+import warnings
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import httpx
+from prefect.utilities.processutils import setup_signal_handlers_worker
+from prefect.workers.process import ProcessWorker
+
+from deployments.left_behind import settle_cancelling, settle_running
+from deployments.prefect_env import COORDINATORS, POOL
+from pipeline.errors import ServerError
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
+_ASK_AGAIN_S = 3.0
+_SETTLE_EVERY_S = 3.0
+_SETTLE_AFTER_S = 8.0
+_COORDINATORS_AT_ONCE = 4
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", UserWarning)  # It takes the place of Prefect's on purpose.
+
+    class PatientWorker(ProcessWorker):
+        """Outlives a Prefect server, and a Redis behind it, that are away for any time."""
+
+        type = "process"
+        _away = False
+        _turn = False
+        _settling: asyncio.Task[None] | None = None
+
+        async def setup(self) -> None:
+            """Starts, and looks after what a predecessor has left behind."""
+            await super().setup()
+            if self._work_pool_name == POOL:  # Once for both.
+                self._settling = asyncio.create_task(self._settle_left_behind())
+
+        async def _settle_left_behind(self) -> None:
+            api_url = os.environ["PREFECT_API_URL"]
+            started = time.monotonic()
+            looked_at_running = False
+            while True:
+                await asyncio.sleep(_SETTLE_EVERY_S)
+                settle = settle_cancelling
+                if not looked_at_running and time.monotonic() - started > _SETTLE_AFTER_S:
+                    settle = settle_running
+                with suppress(ServerError):
+                    ids = await asyncio.to_thread(settle, api_url, self.name)
+                    looked_at_running = looked_at_running or settle is settle_running
+                    if ids:
+                        self._logger.warning("Settled runs left behind: %s", ", ".join(ids))
+
+        async def teardown(self, *exc_info: object) -> None:
+            """Stops."""
+            if self._settling is not None:
+                self._settling.cancel()
+            await super().teardown(*exc_info)
+
+        async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+            """Asks for work; nothing where the server cannot be asked."""
+            if self._work_pool_name == COORDINATORS:
+                # Backfills are few, and in no hurry: half of the questions.
+                self._turn = not self._turn
+                if self._turn:
+                    return []
+            try:
+                found = await super().get_and_submit_flow_runs()
+            except httpx.HTTPError as error:
+                await self._wait(error)
+                return []
+            if self._away:
+                self._logger.info("The Prefect server answers again.")
+                self._away = False
+            return found
+
+        async def sync_with_backend(self) -> None:
+            """Tells the server that the worker is there."""
+            try:
+                await super().sync_with_backend()
+            except httpx.HTTPError as error:
+                if not self._has_successfully_synced:
+                    raise
+                await self._wait(error)
+
+        async def _wait(self, error: httpx.HTTPError) -> None:
+            if not self._away:
+                self._away = True
+                self._logger.warning(
+                    "The Prefect server cannot be asked for work (%s): asking on. "
+                    "Runs that are going go on.",
+                    " ".join(str(error).split())[:200] or type(error).__name__,
+                )
+            await asyncio.sleep(_ASK_AGAIN_S)
+
+
+def _say(line: object) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+async def _work(name: str, limits: dict[str, int]) -> None:
+    workers = [
+        PatientWorker(work_pool_name=pool, name=name, limit=limit, create_pool_if_not_found=False)
+        for pool, limit in limits.items()
+    ]
+    await asyncio.gather(*(worker.start(printer=_say) for worker in workers))
+
+
+def main() -> int:
+    """Works until it is told to stop."""
+    name, limit = sys.argv[1:]
+    setup_signal_handlers_worker(os.getpid(), "the worker", _say)
+    try:
+        asyncio.run(_work(name, {POOL: int(limit), COORDINATORS: _COORDINATORS_AT_ONCE}))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        _say("Worker stopped.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
