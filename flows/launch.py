@@ -1,7 +1,8 @@
 """One entry for a program that wants an episode's tracks: `run_detect_track`.
 
 Direct mode: the flow's body in this process, the work in child processes that die with it. One
-blocking call, one answer; nothing is raised for what can go wrong with a video.
+blocking call, one answer. Queued mode: a run id at once; `flows.follow_run` waits for the run.
+In both, nothing is raised for what can go wrong with a video.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from flows.request import make_request
-from pipeline.episode_run import EpisodeRun, Operation
+from flows.request import make_request, open_run
+from pipeline.episode_run import EpisodeRun
 from pipeline.errors import FacetracksError, OptionError, RunCancelled, StepFailed, one_line
 from pipeline.options import Options
+from pipeline.request import Operation
 from pipeline.runtime import LogProgress, ProgressView, Runtime, StopSignal, runtime
 
 Mode = Literal["direct", "queued"]
@@ -34,23 +36,26 @@ def run_detect_track(
     output_root: str | os.PathLike[str] | None = None,
     operation: Operation = "run",
     mode: Mode = "direct",
-    timeout_s: float = DEFAULT_TIMEOUT_S,
+    timeout_s: float | None = None,
     force: bool = False,
     progress: ProgressView | None = None,
     stop: StopSignal | None = None,
     own_process: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
-    """Finds and follows every face of an episode; blocks until that is done.
+    """Finds and follows every face of an episode: here and now, or on a worker.
 
-    Ctrl-C while it runs ends the work and gives the answer `cancelled`.
+    Direct mode blocks until that is done; Ctrl-C ends the work and gives the answer `cancelled`.
+    Queued mode needs `facetracks stack up`, or a Prefect server that has the deployment; what
+    concerns this process alone (timeout, progress, stop) is not for it.
 
     Args:
         video: path; None only for `operation="track"`, which takes stored detections.
         ep_id: names the episode; default: from the file name.
         output_root: default: `FACETRACKS_OUTPUT_ROOT`, else `output`.
         operation: `run` for both steps, `detect` or `track` for one.
-        timeout_s: seconds after which the work is ended.
+        mode: `direct` or `queued`.
+        timeout_s: direct mode: seconds after which the work is ended; default 3600.
         force: do it again even where it is done.
         progress: shows how far a step is; default: a log line every few seconds.
         stop: ends the work when set, from any thread.
@@ -61,7 +66,12 @@ def run_detect_track(
         `status` (completed, error, cancelled or timeout), `logs`, `elapsed_seconds`, `ep_id`,
         `operation`, `execution_mode`; where completed also `outputs` (paths), `summary` and
         `already_done`; else `error` (`type`, `message`, `exit_code`).
+        In queued mode, where the run was queued, just `job_id`, `status`, `ep_id`, `operation`,
+        `execution_mode`.
     """
+    if timeout_s is None:
+        timeout_s = DEFAULT_TIMEOUT_S
+    paths = (Path(video) if video is not None else None, Path(output_root) if output_root else None)
     surroundings = Runtime(progress=progress or LogProgress(), timeout_s=timeout_s)
     answer: dict[str, Any] = {
         "status": "completed",
@@ -78,20 +88,19 @@ def run_detect_track(
                 surroundings.stop = StopSignal()
                 stack.callback(surroundings.stop.close)
             stack.enter_context(runtime(surroundings))
-            if mode != "direct":
-                raise OptionError(f"mode '{mode}' is not there yet: use --mode direct")
+            if mode not in ("direct", "queued"):
+                raise OptionError(f"mode is {mode!r}: choose direct or queued")
+            if mode == "queued":
+                from flows.queue import submit
+
+                return submit(paths[0], ep_id, paths[1], options, operation, force)
             if not timeout_s > 0:
                 raise OptionError(f"timeout is {timeout_s:g}: give a number of seconds above 0")
             surroundings.deadline = surroundings.started + timeout_s
             request = make_request(
-                Path(video) if video is not None else None,
-                ep_id,
-                Path(output_root) if output_root else None,
-                Options.parse(options),
-                operation,
-                force,
+                paths[0], ep_id, paths[1], Options.parse(options), operation, force
             )
-            run = EpisodeRun(request)
+            run = open_run(request)
             answer["ep_id"] = run.ep_id
             with run:
                 if own_process:
@@ -102,8 +111,11 @@ def run_detect_track(
     except FacetracksError as error:
         _fail(answer, error)
     except Exception as error:
-        # A fault of ours; whoever called gets an answer all the same.
-        _fail(answer, StepFailed(f"{type(error).__name__}: {one_line(error)}"))
+        if stop is not None and stop.is_set():
+            _fail(answer, RunCancelled("cancelled"))
+        else:
+            # A fault of ours; whoever called gets an answer all the same.
+            _fail(answer, StepFailed(f"{type(error).__name__}: {one_line(error)}"))
         answer["error"]["detail"] = traceback.format_exc()
     answer["elapsed_seconds"] = round(time.monotonic() - surroundings.started, 3)
     return answer
@@ -125,10 +137,15 @@ def _work(run: EpisodeRun, surroundings: Runtime) -> dict[str, Any]:
     }
 
 
-def _call_flow(run: EpisodeRun, surroundings: Runtime) -> dict[str, Any]:
+def import_flow() -> None:
+    """Imports Prefect and the flow, which takes seconds: after other processes were started."""
     # Read by Prefect when it is imported: it would report its use over the network.
     os.environ["DO_NOT_TRACK"] = "1"
-    # Imported here: it takes seconds, in which the step processes get ready.
+    import flows.detect_track  # noqa: F401
+
+
+def _call_flow(run: EpisodeRun, surroundings: Runtime) -> dict[str, Any]:
+    import_flow()
     from flows.detect_track import detect_track, opened_run
     from flows.local_runner import call_flow_body
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from deployments.settings import Settings
-from pipeline.episode_run import Operation, RunRequest
+from pipeline.episode_run import EpisodeRun
 from pipeline.options import Options
+from pipeline.request import Operation, RunRequest
 
 
 def make_request(
@@ -18,9 +20,19 @@ def make_request(
     force: bool,
 ) -> RunRequest:
     """Fills in what was not given: first from the profile, then from the settings."""
-    settings = Settings()
+    settings = Settings.load()
     resolved = options.resolve()
     if resolved.cpu_threads is None:
         resolved = resolved.model_copy(update={"cpu_threads": settings.cpu_threads})
     root = output_root or settings.output_root
     return RunRequest(operation, video, ep_id, root, resolved, force)
+
+
+def open_run(request: RunRequest, run_id: str = "") -> EpisodeRun:
+    """The run, with a lease in Redis where one is configured; without, it opens no socket."""
+    redis_url = Settings.load().redis_url
+    if redis_url is None:
+        return EpisodeRun(request, run_id)
+    from deployments.lease import EpisodeLease
+
+    return EpisodeRun(request, run_id, partial(EpisodeLease, redis_url.get_secret_value()))

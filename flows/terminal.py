@@ -12,15 +12,20 @@ from types import FrameType
 from typing import Any
 
 from flows.launch import run_detect_track
-from pipeline.runtime import LogProgress, ProgressView, describe
+from pipeline.runtime import LogProgress, ProgressView, StopSignal, describe
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ProgressBar:
     """Frames, frames per second and time left, on one line that stays in place."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: str = "loading the networks", stays: str = "") -> None:
+        """
+        Args:
+            before: what is shown until there is a first step.
+            stays: the step that goes on when others begin.
+        """
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
@@ -31,12 +36,14 @@ class ProgressBar:
             console=Console(stderr=True),
             transient=True,
         )
+        self._before = before
+        self._stays = stays
         self._tasks: dict[str, TaskID] = {}
         self._starting: TaskID | None = None
 
     def __enter__(self) -> ProgressBar:
         self._bar.start()
-        self._starting = self._bar.add_task("start", total=None, state="loading the networks")
+        self._starting = self._bar.add_task("start", total=None, state=self._before)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,16 +59,35 @@ class ProgressBar:
         handler.setFormatter(logging.Formatter("%(message)s"))
         return handler
 
-    def step(self, name: str, done: int, total: int | None) -> None:
+    def start_over(self) -> None:
+        """Forgets the steps so far, but for the one that stays."""
+        for step in [step for step in self._tasks if step != self._stays]:
+            self._bar.remove_task(self._tasks.pop(step))
+
+    def step(
+        self,
+        name: str,
+        done: int,
+        total: int | None,
+        seconds: float | None = None,
+        text: str | None = None,
+    ) -> None:
         if self._starting is not None:
             self._bar.remove_task(self._starting)
             self._starting = None
         if name not in self._tasks:
+            others = (task for step, task in self._tasks.items() if step != self._stays)
+            for before in others:
+                # Who looks now and then does not see a step's end.
+                self._bar.update(before, completed=total or done, state="done")
             self._tasks[name] = self._bar.add_task(name, state="")
         task_id = self._tasks[name]
         task = next(task for task in self._bar.tasks if task.id == task_id)
         self._bar.update(
-            task_id, completed=done, total=total, state=describe(done, total, task.elapsed or 0.0)
+            task_id,
+            completed=done,
+            total=total,
+            state=text or describe(done, total, seconds or task.elapsed or 0.0),
         )
 
 
@@ -71,8 +97,15 @@ def run(video: str | None, *, as_json: bool, debug: bool, **request: Any) -> int
     Returns:
         The exit code.
     """
-    for number in _STOPPING:
-        signal.signal(number, _interrupt)
+    stop = StopSignal()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        # Said twice: an exception may be swallowed, or become another, in the midst of an import.
+        stop.set()
+        interrupt(number, frame)
+
+    for number in STOPPING:
+        signal.signal(number, leave)
     with ExitStack() as stack:
         progress: ProgressView = LogProgress()
         handler: logging.Handler = logging.StreamHandler()
@@ -82,38 +115,51 @@ def run(video: str | None, *, as_json: bool, debug: bool, **request: Any) -> int
             handler = bar.log_handler()
         logging.basicConfig(handlers=[handler], level=logging.WARNING)
         logging.getLogger("facetracks").setLevel(logging.DEBUG if debug else logging.INFO)
-        answer = run_detect_track(video, progress=progress, own_process=True, **request)
-    for number in _STOPPING:
+        answer = run_detect_track(video, progress=progress, stop=stop, own_process=True, **request)
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+    return end(answer, as_json, debug)
+
+
+def end(answer: dict[str, Any], as_json: bool, debug: bool) -> int:
+    """Prints how a run ended.
+
+    Returns:
+        The exit code.
+    """
     detail = answer.get("error", {}).pop("detail", None)
     if debug and detail:
         print(detail, file=sys.stderr)
     if as_json:
-        _print_json(answer)
-    elif answer["status"] == "completed":
-        print(_screen(answer))
-    if "error" not in answer:
-        return 0
-    error = answer["error"]
-    print(f"facetracks: {error['message']}", file=sys.stderr)
-    return int(error["exit_code"])
+        print_json(answer)
+    elif answer["status"] == "completed" and "summary" in answer:
+        print(screen(answer))
+    if "error" in answer:
+        print(f"facetracks: {answer['error']['message']}", file=sys.stderr)
+        return int(answer["error"]["exit_code"])
+    if answer["status"] == "cancelled":
+        print(f"facetracks: run {answer['job_id']} was cancelled", file=sys.stderr)
+        return 130
+    return 0
 
 
-def _interrupt(_: int, __: FrameType | None) -> None:
-    """Ctrl-C, SIGTERM and SIGHUP all end the run; once is enough."""
-    for number in _STOPPING:
+def interrupt(_: int, __: FrameType | None) -> None:
+    """Ctrl-C, SIGTERM and SIGHUP all end what the command does; once is enough."""
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def _print_json(answer: dict[str, Any]) -> None:
+def print_json(answer: dict[str, Any]) -> None:
+    """One object on standard output."""
     print(json.dumps(answer, ensure_ascii=False))
 
 
-def _screen(answer: dict[str, Any]) -> str:
+def screen(answer: dict[str, Any]) -> str:
+    """The result of a completed run."""
     summary = answer["summary"]
     video_s, elapsed_s = summary["video_seconds"], answer["elapsed_seconds"]
-    if answer["already_done"]:
+    if answer.get("already_done"):
         pace = "done before, nothing to do"
     else:
         pace = f"{elapsed_s:.1f} s, {video_s / elapsed_s:.1f} times real time"
