@@ -3,14 +3,36 @@ BIN := .venv/bin
 READY := .venv/.ready
 LIBRARIES := libgl1 libglib2.0-0
 
-.PHONY: run test setup lint bench wheel-check clean
+.PHONY: run stack test test-faults setup lint bench wheel-check clean
 
 run: setup  ## direct mode on VIDEO, or on a sample clip
 	@$(BIN)/facetracks run "$(or $(VIDEO),$$($(BIN)/facetracks sample))" $(OPTIONS)
 
-test: setup lint  ## everything that has to hold
+stack: setup  ## queued mode on this machine: Prefect server, Redis, worker
+	@$(BIN)/facetracks stack up
+
+test: setup lint chromium  ## everything that has to hold
 	$(BIN)/python -m pytest $(TESTS)
 	$(MAKE) --no-print-directory wheel-check
+
+test-faults: setup postgres  ## the slow ones: things killed, restarted, gone for a while
+	$(BIN)/python -m pytest -m faults $(TESTS)
+
+# For the test of two workers; Debian keeps its programs off the PATH.
+.PHONY: postgres
+postgres:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql; \
+	  else echo "no Postgres: install the system package postgresql, or its test is skipped"; fi
+
+# For the tests of Prefect's pages.
+.PHONY: chromium
+chromium:
+	@test -x /usr/bin/chromium || \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; \
+	  else echo "no Chromium: install the system package chromium, or its tests are skipped"; fi
 
 setup: $(READY)
 

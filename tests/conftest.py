@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+import av
 import pytest
 
 from pipeline import models
+from tests.local_stack import LocalStack
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Evaluation media that lie beside the checkout, where there are any; never part of it."""
@@ -70,3 +73,34 @@ def facetracks(tmp_path: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def long_clip(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample forty times over, 160 s: its packets, written again with later times."""
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    with av.open(str(path), "w") as out:
+        stream, offset = None, 0
+        for _ in range(40):
+            with av.open(str(sample)) as source:
+                video = source.streams.video[0]
+                stream = stream or out.add_stream_from_template(video)
+                for packet in source.demux(video):
+                    if packet.dts is None or packet.pts is None:
+                        continue
+                    packet.pts += offset
+                    packet.dts += offset
+                    packet.stream = stream
+                    out.mux(packet)
+                offset += video.duration or 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def stack(sample: Path, long_clip: Path) -> Iterator[LocalStack]:
+    """A stack of our own, with the sample and the long clip under its media root."""
+    with LocalStack() as local:
+        local.add_media(sample, "sample.mp4")
+        local.add_media(long_clip, "long.mp4")
+        local.up()
+        yield local

@@ -18,12 +18,12 @@ _MARK = "FACETRACKS_TEST_MARK"
 class RunningCommand:
     """`facetracks` in the background. Every process of its run carries a mark of its own."""
 
-    def __init__(self, *args: str | os.PathLike[str], cwd: Path) -> None:
+    def __init__(self, *args: str | os.PathLike[str], cwd: Path, **environment: str) -> None:
         self.mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", *(os.fspath(a) for a in args)],
             cwd=cwd,
-            env={**os.environ, _MARK: self.mark},
+            env={**os.environ, **environment, _MARK: self.mark},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

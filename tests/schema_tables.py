@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from flows import backfill_report
 from pipeline import tables
 
 
 def main() -> None:
     """Markdown, one section a file."""
-    for name in ("detections", "tracks", "track_summary", "frames", "embeddings"):
-        schema = getattr(tables, name.upper())
+    names = ("detections", "tracks", "track_summary", "frames", "embeddings")
+    schemas = {name: getattr(tables, name.upper()) for name in names}
+    for name, schema in [*schemas.items(), ("backfill-NAME", backfill_report.schema())]:
         print(f"### `{name}.parquet`\n")
         print("| column | type | what |\n| --- | --- | --- |")
         for field in schema:

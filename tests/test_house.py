@@ -14,6 +14,8 @@ from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 from pydantic import ValidationError
 
+from deployments.api import BACKFILL, DEPLOYMENT
+from deployments.prefect_env import COORDINATORS, FLOWS, POOL
 from pipeline.errors import OptionError
 from pipeline.options import Options, Profile
 
@@ -77,20 +79,25 @@ HEAVY = {"prefect", "torch", "boxmot", "cv2", "onnxruntime", "pyarrow", "pandas"
         ("import flows.launch, flows.terminal", HEAVY),
         # Detection needs no torch, and nothing needs torchvision.
         ("import pipeline.detect", {"torch", "boxmot", "prefect", "pandas"}),
-        ("import pipeline.boxmot_preload", {"torchvision", "prefect"}),
+        ("import pipeline.step_preload", {"torchvision", "prefect"}),
     ],
 )
 def test_what_is_imported_is_what_is_needed(code: str, never: set[str]) -> None:
     assert not _loaded_by(code) & never
 
 
-def test_prefect_yaml_names_a_flow_that_is_there() -> None:
+def test_prefect_yaml_names_flows_that_are_there() -> None:
     config = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    (deployment,) = config["deployments"]
-    flow: Flow[..., Any] = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]))
-    assert f"{flow.name}/{deployment['name']}" == "detect-track/queued"
-    assert deployment["work_pool"]["name"] == "detect-track"
-    assert {"video", "ep_id", "options"} <= set(flow.parameters.properties)
+    pools, parameters = {}, {}
+    for deployment in config["deployments"]:
+        flow: Flow[..., Any] = load_flow_from_entrypoint(deployment["entrypoint"])
+        name = f"{flow.name}/{deployment['name']}"
+        pools[name] = deployment["work_pool"]["name"]
+        parameters[name] = set(flow.parameters.properties)
+        assert flow.name in FLOWS, "what the automations and workers look after"
+    assert pools == {DEPLOYMENT: POOL, BACKFILL: COORDINATORS}
+    assert {"video", "ep_id", "options"} <= parameters[DEPLOYMENT]
+    assert {"source", "options", "retry_failed"} <= parameters[BACKFILL]
 
 
 def test_every_option_can_explain_itself() -> None:

@@ -6,7 +6,6 @@ import signal
 import time
 from pathlib import Path
 
-import av
 import pytest
 
 from flows import run_detect_track
@@ -14,27 +13,6 @@ from tests.conftest import Command
 from tests.processes import RunningCommand, wait_until
 
 GONE_WITHIN_S = 3.0
-
-
-@pytest.fixture(scope="module")
-def long_clip(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample forty times over, 160 s: its packets, written again with later times."""
-    path = tmp_path_factory.mktemp("long") / "long.mp4"
-    with av.open(str(path), "w") as out:
-        stream, offset = None, 0
-        for _ in range(40):
-            with av.open(str(sample)) as source:
-                video = source.streams.video[0]
-                stream = stream or out.add_stream_from_template(video)
-                for packet in source.demux(video):
-                    if packet.dts is None or packet.pts is None:
-                        continue
-                    packet.pts += offset
-                    packet.dts += offset
-                    packet.stream = stream
-                    out.mux(packet)
-                offset += video.duration or 0
-    return path
 
 
 def _stage(run: RunningCommand, root: Path, stage: str) -> None:

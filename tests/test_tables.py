@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from flows import run_detect_track
+from flows import backfill_report, run_detect_track
 from pipeline import tables
 from pipeline.footer import Footer
 
@@ -151,6 +151,7 @@ def test_the_readme_lists_every_column_with_its_unit() -> None:
         ("embeddings.parquet", tables.EMBEDDINGS),
         ("tracks.parquet", tables.TRACKS),
         ("track_summary.parquet", tables.TRACK_SUMMARY),
+        ("backfill-NAME.parquet", backfill_report.schema()),
     ):
         section = readme.split(f"### `{file}`")[1].split("\n### ")[0].split("\n## ")[0]
         listed = re.findall(r"^\| `(\w+)` \| (\S+) \| (.+) \|$", section, re.M)
