@@ -1,6 +1,7 @@
 """Measures this machine and writes `benchmarks/results/<processor>.json`.
 
-`python -m benchmarks` takes about eleven minutes, `--quick` about five. Run it on an idle machine.
+`python -m benchmarks` takes about half an hour, `--quick` about ten minutes; `python -m benchmarks
+work`, `latency` and `backfill` are its parts. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import argparse
 import sys
 import time
 
-from benchmarks import media, report, throughput
+import psutil
+
+from benchmarks import backfill, latency, media, report, throughput
 from benchmarks.overhead import cpu_over_wall, direct_over_plain
 from benchmarks.processes import BenchError
 from benchmarks.report import Figure
@@ -22,16 +25,25 @@ def main() -> int:
     """Returns 0 where everything could be measured, whether or not targets are met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round of each measurement")
-    quick = parser.parse_args().quick
+    parser.add_argument(
+        "what", nargs="?", choices=("all", "work", "latency", "backfill"), default="all",
+        help="work: figures 1 to 3; latency: figure 4; backfill: figure 5; default: all",
+    )  # fmt: skip
+    given = parser.parse_args()
     try:
-        _measure(rounds=1 if quick else 3, quick=quick)
+        if given.what in ("all", "work"):
+            _measure_work(rounds=1 if given.quick else 3, quick=given.quick)
+        if given.what in ("all", "latency"):
+            _measure_latency(rounds=1 if given.quick else 5, quick=given.quick)
+        if given.what in ("all", "backfill"):
+            _measure_backfill(episodes=30 if given.quick else 300, quick=given.quick)
     except (BenchError, FacetracksError) as error:
         print(f"benchmarks: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
 
 
-def _measure(rounds: int, quick: bool) -> None:
+def _measure_work(rounds: int, quick: bool) -> None:
     started = time.monotonic()
     threads = available_cpus()
     clips = media.clips()
@@ -69,6 +81,28 @@ def _measure(rounds: int, quick: bool) -> None:
         f"direct - plain {direct['direct_minus_plain_s']:.1f} s"
     )
     print(f"\n{report.table(cpu_ms)}\n")
+    _say(started, f"written to {path.relative_to(media.ROOT)}")
+
+
+def _measure_latency(rounds: int, quick: bool) -> None:
+    started = time.monotonic()
+    load = psutil.getloadavg()[0]
+    print(f"\n{report.machine()}, {rounds} rounds, load of others {load:.1f}")
+    figure = latency.measure(media.clips()[0], rounds, lambda line: _say(started, line))
+    options = {"rounds": rounds, "quick": quick, "load_before": round(load, 2)}
+    path = report.write_section("latency", [figure], options)
+    print(f"\n{figure.line()}", *latency.lines(figure), "", sep="\n")
+    _say(started, f"written to {path.relative_to(media.ROOT)}")
+
+
+def _measure_backfill(episodes: int, quick: bool) -> None:
+    started = time.monotonic()
+    load = psutil.getloadavg()[0]
+    print(f"\n{report.machine()}, {episodes} episodes, load of others {load:.1f}")
+    figures = backfill.measure(episodes, lambda line: _say(started, line))
+    options = {"episodes": episodes, "quick": quick, "load_before": round(load, 2)}
+    path = report.write_section("backfill", figures, options)
+    print("", *(figure.line() for figure in figures), "", sep="\n")
     _say(started, f"written to {path.relative_to(media.ROOT)}")
 
 

@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from pipeline.machine import CpuShare
+from pipeline.machine import single_threaded
 
 
 def _direct(video: Path, root: Path, threads: int) -> None:
@@ -24,7 +24,7 @@ def _direct(video: Path, root: Path, threads: int) -> None:
 
 
 def _plain(video: Path, root: Path, threads: int) -> None:
-    os.environ.update(CpuShare(threads, frozenset()).environment())
+    os.environ.update(single_threaded())
     from pipeline import detect, track
     from pipeline.episode import EpisodeFolder, ep_id_of, fingerprint
     from pipeline.footer import Footer

@@ -28,7 +28,12 @@ _PACKAGES = (
     "av",
     "pyarrow",
     "prefect",
+    "celery",
 )
+
+
+_SECTIONS = {"latency", "backfill"}
+"""Parts of the record that are measured and replaced on their own."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,26 @@ def write(
         cpu_ms: CPU milliseconds per frame of each part, by clip.
     """
     record = {
+        **_circumstances(options),
+        "figures": [figure.as_record() for figure in figures],
+        "cpu_ms_per_frame": {
+            clip: {part: round(ms, 3) for part, ms in parts.items()}
+            for clip, parts in cpu_ms.items()
+        },
+    }
+    kept = {name: section for name, section in _stored().items() if name in _SECTIONS}
+    return _store(record | kept)
+
+
+def write_section(name: str, figures: list[Figure], options: dict[str, Any]) -> Path:
+    """Writes figures of their own date and options beside the others; returns the path."""
+    assert name in _SECTIONS, name
+    section = {**_circumstances(options), "figures": [figure.as_record() for figure in figures]}
+    return _store(_stored() | {name: section})
+
+
+def _circumstances(options: dict[str, Any]) -> dict[str, Any]:
+    return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": {
             "cpu": cpu_model(),
@@ -103,14 +128,21 @@ def write(
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in _PACKAGES},
         "options": options,
-        "figures": [figure.as_record() for figure in figures],
-        "cpu_ms_per_frame": {
-            clip: {part: round(ms, 3) for part, ms in parts.items()}
-            for clip, parts in cpu_ms.items()
-        },
     }
+
+
+def _path() -> Path:
     slug = re.sub(r"[^a-z0-9]+", "-", cpu_model().lower()).strip("-") or "unknown"
-    path = ROOT / "benchmarks" / "results" / f"{slug}.json"
+    return ROOT / "benchmarks" / "results" / f"{slug}.json"
+
+
+def _stored() -> dict[str, Any]:
+    path = _path()
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def _store(record: dict[str, Any]) -> Path:
+    path = _path()
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return path

@@ -15,7 +15,7 @@ from benchmarks.media import WORK, Clip
 from benchmarks.parts import LIMIT
 from benchmarks.processes import BenchError, answers, facetracks, wall_s
 from benchmarks.report import Figure
-from pipeline.machine import CpuShare
+from pipeline.machine import single_threaded
 
 TARGET = 0.75
 
@@ -92,7 +92,7 @@ def measure_round(clip: Clip, threads: int) -> Round:
 def parts_at_once(clip: Clip, copies: int) -> dict[str, float]:
     """CPU milliseconds per frame of each part, while so many copies run; their mean."""
     command = [sys.executable, "-m", "benchmarks.parts", str(clip.once)]
-    found = answers([command] * copies, CpuShare(1, frozenset()).environment())
+    found = answers([command] * copies, single_threaded())
     return {name: fmean(parts[name] for parts in found) for name in found[0] if name != "frames"}
 
 
