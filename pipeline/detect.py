@@ -55,8 +55,8 @@ def detect_episode(
         detections = Detections(table, folder.ep_id, options.embeds)
         first_at: list[str] = []
         looks = _noting_first(source.looks(frames), first_at)
-        work = LookThreads(looks, reader, detections, options, progress)
-        work.run(threads)
+        work = LookThreads(looks, reader, detections, options, threads, progress)
+        work.run()
         if options.embeds:
             det_ids = sorted(detections.embedded)
             vectors = [detections.embedded[det_id] for det_id in det_ids]

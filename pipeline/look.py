@@ -1,8 +1,8 @@
 """Looking for faces, frame after frame, with N threads that all do the same.
 
-Each takes the next frame (decoding is under a lock), finds its faces with a session of its own,
-and hands the result in. Results are written in frame order, so the files do not depend on N. No
-thread is there for one stage only, so N threads keep N cores busy and no more.
+Each takes the next frame (one decodes at a time, a little ahead), finds its faces with a session
+of its own, and hands the result in. Results are written in frame order, so the files do not depend
+on N. No thread is there for one stage only, so N threads keep N cores busy and no more.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.ahead import MadeAhead
 from pipeline.detector import FaceDetector, Faces
 from pipeline.embedder import FaceEmbedder, align
 from pipeline.links import EmbeddingPlan
@@ -40,7 +41,11 @@ class Look:
 
 
 class FrameSource:
-    """The frames to look at, in order. Every decoded frame is written to the frames table."""
+    """The frames to look at, in order. Every decoded frame is written to the frames table.
+
+    Looked at are every Nth frame, and the first and last of each shot: a face that is there when
+    a shot begins or ends has its track from there or to there.
+    """
 
     def __init__(self, reader: VideoReader, info: VideoInfo, stride: int, ep_id: str) -> None:
         self.read = 0
@@ -56,7 +61,7 @@ class FrameSource:
         looks = 0
         for item in self._shot_frames:
             frame = item.frame
-            looked_at = item.starts_shot or frame.index % self._stride == 0
+            looked_at = item.starts_shot or item.ends_shot or frame.index % self._stride == 0
             self._pending.append((frame.index, frame.pts_s, item.shot_id, looked_at))
             self.read, self.last_pts_s = frame.index + 1, frame.pts_s
             self.shots = item.shot_id + 1
@@ -154,26 +159,27 @@ class LookThreads:
         reader: VideoReader,
         detections: Detections,
         options: ResolvedOptions,
+        threads: int,
         progress: Progress,
     ) -> None:
         self.device = ""
-        self._looks, self._reader = looks, reader
+        self._threads = threads
+        self._looks, self._reader = MadeAhead(looks, threads), reader
         self._detections, self._options = detections, options
         self._progress = progress
         self._expected = reader.info.expected_frames
-        self._decoding = threading.Lock()
         self._writing = threading.Lock()
         self._failed = threading.Event()
         self._said_at = time.monotonic()
 
-    def run(self, threads: int) -> None:
-        """Looks at all frames with that many threads.
+    def run(self) -> None:
+        """Looks at all frames.
 
         Raises:
             FacetracksError: the first error of any thread.
         """
-        with ThreadPoolExecutor(threads, thread_name_prefix="look") as pool:
-            for done in [pool.submit(self._thread) for _ in range(threads)]:
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="look") as pool:
+            for done in [pool.submit(self._thread) for _ in range(self._threads)]:
                 done.result()
 
     def _thread(self) -> None:
@@ -185,8 +191,7 @@ class LookThreads:
             while not self._failed.is_set():
                 if embedder is not None and self._embed_one(embedder):
                     continue
-                with self._decoding:
-                    look = next(self._looks, None)
+                look = self._looks.take()
                 if look is None:
                     if embedder is None or not self._embed_one(embedder):
                         return
@@ -194,6 +199,7 @@ class LookThreads:
                 self._look_at(look, detector)
         except BaseException:
             self._failed.set()
+            self._looks.close()
             raise
 
     def _embed_one(self, embedder: FaceEmbedder) -> bool:

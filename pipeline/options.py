@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import OptionError
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 """Raised when the same options give other rows than before, so that old results count as stale."""
 
 
@@ -39,8 +39,8 @@ class Device(StrEnum):
 
 
 PROFILE_DEFAULTS: dict[Profile, dict[str, Any]] = {
-    Profile.low_power: {"stride": 6, "det_size": 640, "cpu_threads": 1},
-    Profile.balanced: {"stride": 3, "det_size": 640},
+    Profile.low_power: {"stride": 12, "det_size": 640, "cpu_threads": 1},
+    Profile.balanced: {"stride": 6, "det_size": 640},
     Profile.high_accuracy: {"stride": 1, "det_size": 640},
 }
 """What each profile puts in place of an option that was not given."""

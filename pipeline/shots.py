@@ -34,12 +34,28 @@ class ShotFrame:
     frame: Frame
     shot_id: int
     starts_shot: bool
+    ends_shot: bool = False
 
 
 def with_shots(
     frames: Iterable[Frame], frame_rate: Fraction, time_base: Fraction
 ) -> Iterator[ShotFrame]:
     """The same frames, each with its shot, a few frames late."""
+    before: ShotFrame | None = None
+    for item in _numbered(frames, frame_rate, time_base):
+        if before is not None:
+            before.ends_shot = item.starts_shot
+            yield before
+        before = item
+    if before is not None:
+        before.ends_shot = True
+        yield before
+
+
+def _numbered(
+    frames: Iterable[Frame], frame_rate: Fraction, time_base: Fraction
+) -> Iterator[ShotFrame]:
+    """The frames with their shots; where those end is not known yet."""
     detector = AdaptiveDetector(min_scene_len=MIN_SHOT_S, luma_only=True)
     delay = detector.event_buffer_length
     waiting: deque[Frame] = deque()
@@ -68,4 +84,5 @@ def _small(image: Image) -> Image:
     if width <= _WIDTH:
         return image
     size = (_WIDTH, max(1, round(height * _WIDTH / width)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    # One pixel in many: next to a mean it costs a quarter, and no cut of the truth is lost.
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_NEAREST), np.uint8)

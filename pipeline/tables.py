@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """Left and right as seen in the picture."""
 
 _ROWS_PER_GROUP = 65_536
+_ROWS_GATHERED = 1024
 
 
 def _field(name: str, kind: pa.DataType, doc: str, nullable: bool = False) -> pa.Field[Any]:
@@ -120,20 +122,35 @@ class TableWriter:
         self.rows = 0
         self._writer = writer
         self._schema = schema
+        self._given: list[Mapping[str, Any]] = []
+        self._given_rows = 0
         self._waiting: list[pa.Table] = []
         self._waiting_rows = 0
 
     def append(self, columns: Mapping[str, Any]) -> None:
-        """Adds rows.
+        """Adds rows. Arrow costs by the call more than by the row, so that calls are gathered.
 
         Args:
-            columns: all columns of the schema, arrays or lists of one length.
+            columns: all columns of the schema, arrays or lists of one length; not changed later.
         """
+        rows = len(columns[self._schema.names[0]])
+        self.rows += rows
+        self._given.append(columns)
+        self._given_rows += rows
+        if self._given_rows >= _ROWS_GATHERED:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        """Makes a table of what was given."""
+        if not self._given:
+            return
         arrays = [
-            pa.array(columns[field.name], field.type, from_pandas=False) for field in self._schema
+            _array([columns[field.name] for columns in self._given], field.type)
+            for field in self._schema
         ]
+        self._given.clear()
+        self._given_rows = 0
         table = pa.Table.from_arrays(arrays, schema=self._schema)
-        self.rows += table.num_rows
         self._waiting.append(table)
         self._waiting_rows += table.num_rows
         while self._waiting_rows >= _ROWS_PER_GROUP:
@@ -150,8 +167,19 @@ class TableWriter:
         self._waiting_rows = table.num_rows - rows
 
     def finish(self) -> None:
+        self._take_in()
         if self._waiting_rows:
             self._flush(self._waiting_rows)
+
+
+def _array(parts: list[Any], kind: pa.DataType) -> pa.Array[Any]:
+    """One array of several; all are lists, or all numpy's, or all Arrow's."""
+    if isinstance(parts[0], pa.Array):
+        joined: pa.Array[Any] = pa.concat_arrays(parts).cast(kind)
+        return joined
+    if isinstance(parts[0], np.ndarray):
+        return pa.array(np.concatenate(parts), kind, from_pandas=False)
+    return pa.array([*chain.from_iterable(parts)], kind, from_pandas=False)
 
 
 def warm() -> None:

@@ -126,6 +126,16 @@ def test_shots_are_numbered_from_zero_without_holes(
     assert [item.shot_id for item in _shots(path)] == [0] * SHOT + [1] * SHOT + [2] * SHOT
 
 
+def test_a_shot_ends_where_the_next_begins(
+    face: list[Image], elsewhere: list[Image], tmp_path: Path
+) -> None:
+    items = _shots(media.write_video(tmp_path / "a.mp4", [*face[:20], *elsewhere[:20], *face[:1]]))
+    starts = [item.frame.index for item in items if item.starts_shot]
+    ends = [item.frame.index for item in items if item.ends_shot]
+    assert starts[:2] == [0, 20]
+    assert ends == [*(start - 1 for start in starts[1:]), 40]
+
+
 def test_the_cuts_of_a_real_clip_are_exact(shared_data: Path) -> None:
     # Read by eye; in the container's clock, which starts at 0.852 s: 1.51, 3.58 and 7.88 s.
     assert _cuts(shared_data / "clips" / "short_hamilton_clip.mp4") == [20, 82, 211]

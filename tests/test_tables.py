@@ -68,7 +68,9 @@ def test_frames_are_all_there_and_every_second_one_was_looked_at(outputs: dict[s
     assert frames.frame_index.tolist() == list(range(275))
     assert frames.pts_s.iloc[0] == pytest.approx(0.852, abs=0.001), "the container's clock"
     assert frames[frames.frame_index % 2 == 0].looked_at.all()
-    assert frames.groupby("shot_id").looked_at.first().all(), "the first frame of every shot"
+    looked_at = frames.groupby("shot_id").looked_at
+    assert looked_at.first().all(), "the first frame of every shot"
+    assert looked_at.last().all(), "and the last"
 
 
 def test_the_summary_says_what_the_tracks_say(outputs: dict[str, Path]) -> None:
