@@ -83,7 +83,7 @@ def test_a_run_from_the_form_to_its_report(stack: LocalStack) -> None:
             "Episode id": "Default: the file's name",
             "Profile": "an option given explicitly wins",
             "Tracker": "StrongSORT by motion and face embeddings",
-            "Stride": "From 1 to 250. Default by profile: low_power 6, balanced 3",
+            "Stride": "From 1 to 250. Default by profile: low_power 12, balanced 6",
             "Score to start a track": "lower scores may continue one. From 0 to 1.",
             "Operation": "run does both steps",
             "Force": "even where it is done",
