@@ -1,7 +1,8 @@
 """Measures this machine and writes `benchmarks/results/<processor>.json`.
 
-`python -m benchmarks` takes about half an hour, `--quick` about ten minutes; `python -m benchmarks
-work`, `latency` and `backfill` are its parts. Run it on an idle machine.
+`python -m benchmarks` takes about an hour, `--quick` about half of it; `python -m benchmarks work`,
+`latency`, `backfill`, `alternatives`, `profiles` and `long` are its parts. The machine should be
+idle.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
 
 import psutil
 
-from benchmarks import backfill, latency, media, report, throughput
+from benchmarks import alternatives, backfill, latency, long, media, profiles, report, throughput
 from benchmarks.overhead import cpu_over_wall, direct_over_plain
 from benchmarks.processes import BenchError
 from benchmarks.report import Figure
@@ -20,14 +24,16 @@ from benchmarks.throughput import Round
 from pipeline.errors import FacetracksError, one_line
 from pipeline.machine import available_cpus
 
+_PARTS = ("work", "latency", "backfill", "alternatives", "profiles", "long")
+
 
 def main() -> int:
     """Returns 0 where everything could be measured, whether or not targets are met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round of each measurement")
     parser.add_argument(
-        "what", nargs="?", choices=("all", "work", "latency", "backfill"), default="all",
-        help="work: figures 1 to 3; latency: figure 4; backfill: figure 5; default: all",
+        "what", nargs="?", choices=("all", *_PARTS), default="all",
+        help="work: figures 1 to 3; latency: 4; backfill: 5; alternatives: 6; profiles: 7; long: 8",
     )  # fmt: skip
     given = parser.parse_args()
     try:
@@ -37,6 +43,12 @@ def main() -> int:
             _measure_latency(rounds=1 if given.quick else 5, quick=given.quick)
         if given.what in ("all", "backfill"):
             _measure_backfill(episodes=30 if given.quick else 300, quick=given.quick)
+        if given.what in ("all", "alternatives"):
+            _measure_alternatives(quick=given.quick)
+        if given.what in ("all", "profiles"):
+            _measure_profiles(rounds=1 if given.quick else 3, quick=given.quick)
+        if given.what in ("all", "long"):
+            _measure_section("long", lambda: long.measure(media.clips()[-1]), {})
     except (BenchError, FacetracksError) as error:
         print(f"benchmarks: {one_line(error)}", file=sys.stderr)
         return 1
@@ -102,6 +114,48 @@ def _measure_backfill(episodes: int, quick: bool) -> None:
     figures = backfill.measure(episodes, lambda line: _say(started, line))
     options = {"episodes": episodes, "quick": quick, "load_before": round(load, 2)}
     path = report.write_section("backfill", figures, options)
+    print("", *(figure.line() for figure in figures), "", sep="\n")
+    _say(started, f"written to {path.relative_to(media.ROOT)}")
+
+
+def _measure_alternatives(quick: bool) -> None:
+    started = time.monotonic()
+    load = psutil.getloadavg()[0]
+    print(f"\n{report.machine()}, load of others {load:.1f}")
+    clips = [clip for clip in media.clips() if "x" in clip.name]
+    if not clips:
+        print("alternatives: left out, for want of the evaluation media")
+        return
+    found = {
+        clip.name: alternatives.measure(clip, lambda line: _say(started, line)) for clip in clips
+    }
+    figures = [each for clip in clips for each in alternatives.figures(clip, found[clip.name])]
+    table = {
+        clip: {name: asdict(speed) for name, speed in programs.items()}
+        for clip, programs in found.items()
+    }
+    options = {"quick": quick, "load_before": round(load, 2), "speeds": table}
+    path = report.write_section("alternatives", figures, options)
+    print("", alternatives.table(found), "", *(figure.line() for figure in figures), "", sep="\n")
+    _say(started, f"written to {path.relative_to(media.ROOT)}")
+
+
+def _measure_profiles(rounds: int, quick: bool) -> None:
+    _measure_section(
+        "profiles",
+        lambda: profiles.measure(media.clips()[-1], rounds),
+        {"rounds": rounds, "quick": quick},
+    )
+
+
+def _measure_section(
+    name: str, measure: Callable[[], list[Figure]], options: dict[str, Any]
+) -> None:
+    started = time.monotonic()
+    load = psutil.getloadavg()[0]
+    print(f"\n{report.machine()}, {name}, load of others {load:.1f}")
+    figures = measure()
+    path = report.write_section(name, figures, options | {"load_before": round(load, 2)})
     print("", *(figure.line() for figure in figures), "", sep="\n")
     _say(started, f"written to {path.relative_to(media.ROOT)}")
 

