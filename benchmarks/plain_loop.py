@@ -29,7 +29,7 @@ def main(video: str) -> int:
         scale = min(1.0, LONGER_SIDE / max(width, height))
         small = cv2.resize(image, (round(width * scale), round(height * scale)))
         faces = detect_faces(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), score_threshold=0.2)
-        boxes = [[f.x, f.y, f.x + f.width, f.y + f.height, f.score, 0] for f in faces]
+        boxes = [[f.x, f.y, f.x + f.width, f.y + f.height, min(f.score, 1.0), 0] for f in faces]
         rows += len(tracker.update(np.array(boxes, np.float32).reshape(-1, 6) / scale, image))
     print(frames, "frames", rows, "rows")
     return frames
