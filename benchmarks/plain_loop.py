@@ -29,8 +29,10 @@ def main(video: str) -> int:
         scale = min(1.0, LONGER_SIDE / max(width, height))
         small = cv2.resize(image, (round(width * scale), round(height * scale)))
         faces = detect_faces(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), score_threshold=0.2)
-        boxes = [[f.x, f.y, f.x + f.width, f.y + f.height, min(f.score, 1.0), 0] for f in faces]
-        rows += len(tracker.update(np.array(boxes, np.float32).reshape(-1, 6) / scale, image))
+        boxes = np.array([[f.x, f.y, f.x + f.width, f.y + f.height] for f in faces], np.float32)
+        rest = np.array([[min(f.score, 1.0), 0] for f in faces], np.float32)
+        found = np.hstack([boxes.reshape(-1, 4) / scale, rest.reshape(-1, 2)])
+        rows += len(tracker.update(found, image))
     print(frames, "frames", rows, "rows")
     return frames
 

@@ -42,7 +42,7 @@ class Figure:
 
     Attributes:
         value: a ratio, or seconds where the name says so.
-        at_least, at_most: the target; one of them is given.
+        at_least, at_most: the target, if there is one.
         detail: what it was made of.
     """
 
@@ -59,8 +59,11 @@ class Figure:
 
     def line(self) -> str:
         """For the screen."""
+        start = f"{self.name:<52}{self.value:>8.2f}"
+        if self.at_least is None and self.at_most is None:
+            return start
         bound = f">= {self.at_least:.2f}" if self.at_least is not None else f"<= {self.at_most:.2f}"
-        return f"{self.name:<52}{self.value:>8.2f}   {bound:<8} {'met' if self.met else 'MISSED'}"
+        return f"{start}   {bound:<8} {'met' if self.met else 'MISSED'}"
 
     def as_record(self) -> dict[str, Any]:
         target = {"at_least": self.at_least, "at_most": self.at_most}
