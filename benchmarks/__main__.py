@@ -42,13 +42,23 @@ def main() -> int:
         if given.what in ("all", "latency"):
             _measure_latency(rounds=1 if given.quick else 5, quick=given.quick)
         if given.what in ("all", "backfill"):
-            _measure_backfill(episodes=30 if given.quick else 300, quick=given.quick)
+            episodes = 30 if given.quick else 300
+            _measure_section(
+                "backfill",
+                lambda say: backfill.measure(episodes, say),
+                {"episodes": episodes, "quick": given.quick},
+            )
         if given.what in ("all", "alternatives"):
             _measure_alternatives(quick=given.quick)
         if given.what in ("all", "profiles"):
-            _measure_profiles(rounds=1 if given.quick else 3, quick=given.quick)
+            rounds = 1 if given.quick else 3
+            _measure_section(
+                "profiles",
+                lambda _: profiles.measure(media.clips()[-1], rounds),
+                {"rounds": rounds, "quick": given.quick},
+            )
         if given.what in ("all", "long"):
-            _measure_section("long", lambda: long.measure(media.clips()[-1]), {})
+            _measure_section("long", lambda _: long.measure(media.clips()[-1]), {})
     except (BenchError, FacetracksError) as error:
         print(f"benchmarks: {one_line(error)}", file=sys.stderr)
         return 1
@@ -107,17 +117,6 @@ def _measure_latency(rounds: int, quick: bool) -> None:
     _say(started, f"written to {path.relative_to(media.ROOT)}")
 
 
-def _measure_backfill(episodes: int, quick: bool) -> None:
-    started = time.monotonic()
-    load = psutil.getloadavg()[0]
-    print(f"\n{report.machine()}, {episodes} episodes, load of others {load:.1f}")
-    figures = backfill.measure(episodes, lambda line: _say(started, line))
-    options = {"episodes": episodes, "quick": quick, "load_before": round(load, 2)}
-    path = report.write_section("backfill", figures, options)
-    print("", *(figure.line() for figure in figures), "", sep="\n")
-    _say(started, f"written to {path.relative_to(media.ROOT)}")
-
-
 def _measure_alternatives(quick: bool) -> None:
     started = time.monotonic()
     load = psutil.getloadavg()[0]
@@ -140,21 +139,14 @@ def _measure_alternatives(quick: bool) -> None:
     _say(started, f"written to {path.relative_to(media.ROOT)}")
 
 
-def _measure_profiles(rounds: int, quick: bool) -> None:
-    _measure_section(
-        "profiles",
-        lambda: profiles.measure(media.clips()[-1], rounds),
-        {"rounds": rounds, "quick": quick},
-    )
-
-
 def _measure_section(
-    name: str, measure: Callable[[], list[Figure]], options: dict[str, Any]
+    name: str, measure: Callable[[Callable[[str], None]], list[Figure]], options: dict[str, Any]
 ) -> None:
+    """Measures figures of one section and stores them; `measure` is given a way to say a line."""
     started = time.monotonic()
     load = psutil.getloadavg()[0]
     print(f"\n{report.machine()}, {name}, load of others {load:.1f}")
-    figures = measure()
+    figures = measure(lambda line: _say(started, line))
     path = report.write_section(name, figures, options | {"load_before": round(load, 2)})
     print("", *(figure.line() for figure in figures), "", sep="\n")
     _say(started, f"written to {path.relative_to(media.ROOT)}")

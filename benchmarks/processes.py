@@ -8,10 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,28 +59,6 @@ def wall_s(command: Sequence[str], environment: dict[str, str] | None = None) ->
     return elapsed_s
 
 
-def wall_on_cpus_s(commands: Mapping[int, Sequence[str]]) -> float:
-    """Runs commands at the same time, each kept on one CPU; seconds until all have ended.
-
-    Args:
-        commands: by number of the CPU.
-
-    Raises:
-        BenchError: one of them failed.
-    """
-    with ExitStack() as stack:
-        started = time.perf_counter()
-        running = []
-        for cpu, command in commands.items():
-            words = stack.enter_context(tempfile.TemporaryFile())
-            running.append((command, words, _start(command, words, None, {cpu})))
-        codes = [process.wait() for _, _, process in running]
-        elapsed_s = time.perf_counter() - started
-        for (command, words, _), code in zip(running, codes, strict=True):
-            _check(command, code, words)
-    return elapsed_s
-
-
 def answers(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> list[dict[str, Any]]:
     """Runs commands at the same time; the JSON that each prints.
 
@@ -107,9 +84,7 @@ def answers(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> l
     return replies
 
 
-def usage(
-    command: Sequence[str], environment: dict[str, str] | None = None, *, memory: bool = False
-) -> Usage:
+def usage(command: Sequence[str], memory: bool = False) -> Usage:
     """Runs the command and follows its process tree.
 
     Two views, of which the larger counts: what the kernel says of the command and of the children
@@ -121,7 +96,7 @@ def usage(
     """
     with tempfile.TemporaryFile() as words:
         started = time.perf_counter()
-        process = _start(command, words, environment)
+        process = _start(command, words, None)
         tree = _Tree(process.pid)
         while True:
             pid, status, resources = os.wait4(process.pid, os.WNOHANG)
@@ -178,10 +153,7 @@ class _Tree:
 
 
 def _start(
-    command: Sequence[str],
-    words: IO[bytes],
-    environment: dict[str, str] | None,
-    cpus: set[int] | None = None,
+    command: Sequence[str], words: IO[bytes], environment: dict[str, str] | None
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command,
@@ -190,7 +162,6 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=words,
-        preexec_fn=partial(os.sched_setaffinity, 0, cpus) if cpus else None,
     )
 
 
