@@ -72,4 +72,4 @@ def _first_and_last_tenth(said: str) -> tuple[float, float]:
     start, first, last, end = np.interp(
         [done[0], done[0] + tenth, done[-1] - tenth, done[-1]], done, at
     )
-    return (first - start) / tenth, (end - last) / tenth
+    return float(first - start) / tenth, float(end - last) / tenth
