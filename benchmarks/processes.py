@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,30 @@ def wall_s(command: Sequence[str], environment: dict[str, str] | None = None) ->
         elapsed_s = time.perf_counter() - started
         _check(command, code, words)
     return elapsed_s
+
+
+def walls_s(commands: Sequence[Sequence[str]], cores: int) -> list[float]:
+    """Runs commands at the same time, each confined to so many cores of its own; seconds of each.
+
+    Raises:
+        BenchError: one of them failed, or there are too few cores.
+    """
+    ours = os.sched_getaffinity(0)
+    shares = [sorted(ours)[i * cores : (i + 1) * cores] for i in range(len(commands))]
+    if len(commands) * cores > len(ours):
+        raise BenchError(f"{len(commands)} runs on {cores} cores each need more than {len(ours)}")
+    with ThreadPoolExecutor(len(commands)) as pool:
+        running = [
+            pool.submit(_confined_wall_s, command, share)
+            for command, share in zip(commands, shares, strict=True)
+        ]
+        return [each.result() for each in running]
+
+
+def _confined_wall_s(command: Sequence[str], cores: Sequence[int]) -> float:
+    # Linux has this for each thread by itself; what a thread starts inherits it.
+    os.sched_setaffinity(0, cores)
+    return wall_s(command)
 
 
 def answers(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> list[dict[str, Any]]:

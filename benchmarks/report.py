@@ -32,7 +32,16 @@ _PACKAGES = (
 )
 
 
-_SECTIONS = {"latency", "backfill", "alternatives", "profiles", "long"}
+_SECTIONS = {
+    "latency",
+    "backfill",
+    "alternatives",
+    "profiles",
+    "long",
+    "tracking",
+    "startup",
+    "scaling",
+}
 """Parts of the record that are measured and replaced on their own."""
 
 
