@@ -18,11 +18,13 @@ from pipeline.errors import FacetracksError, OptionError, one_line
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from flows import queue_terminal, terminal
+    from flows import terminal
 
     _check_mode(arguments, arguments.mode)
     start = terminal.run
     if arguments.mode == "queued":
+        from flows import queue_terminal
+
         start = partial(queue_terminal.run, detach=arguments.detach)
     return start(
         getattr(arguments, "video", None),

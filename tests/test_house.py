@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,33 +55,6 @@ def test_imports_point_down_only(package: str) -> None:
 def test_no_module_is_longer_than_a_sitting(package: str) -> None:
     for path in _modules(package):
         assert len(path.read_text().splitlines()) <= 310, path
-
-
-def _loaded_by(code: str) -> set[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"],
-        capture_output=True, text=True, check=True, cwd=ROOT,
-    )  # fmt: skip
-    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
-
-
-HEAVY = {"prefect", "torch", "boxmot", "cv2", "onnxruntime", "pyarrow", "pandas", "scenedetect"}
-
-
-@pytest.mark.parametrize(
-    ("code", "never"),
-    [
-        # --help has to be quick.
-        ("from flows.cli import build_parser; build_parser().format_help()", HEAVY),
-        # The process that starts a run gets its children going first.
-        ("import flows.launch, flows.terminal", HEAVY),
-        # Detection needs no torch, and nothing needs torchvision.
-        ("import pipeline.detect", {"torch", "boxmot", "prefect", "pandas"}),
-        ("import pipeline.step_preload", {"torchvision", "prefect"}),
-    ],
-)
-def test_what_is_imported_is_what_is_needed(code: str, never: set[str]) -> None:
-    assert not _loaded_by(code) & never
 
 
 def test_prefect_yaml_names_flows_that_are_there() -> None:
