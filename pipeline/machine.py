@@ -49,12 +49,13 @@ class CpuShare:
         threads: CPUs' worth of work, at most.
         cpus: the CPUs the kernel confines the run to; empty where it is not confined.
         nice: of the step's processes, 0 to 19; the caller keeps its own.
+        claims: what tells other runs on this machine that these CPUs are taken.
     """
 
     threads: int
     cpus: frozenset[int]
     nice: int = 0
-    _claims: tuple[socket.socket, ...] = field(default=(), compare=False, repr=False)
+    claims: tuple[socket.socket, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def of(cls, threads: int | None, nice: int = 0) -> CpuShare:
@@ -82,7 +83,7 @@ class CpuShare:
 
     def release(self) -> None:
         """Lets other runs have the CPUs. Safe to call again."""
-        for claim in self._claims:
+        for claim in self.claims:
             claim.close()
 
     def as_arguments(self) -> list[str]:
