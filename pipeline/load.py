@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +12,9 @@ import psutil
 
 WINDOW_S = 1.0
 """Length of the windows of which the busiest is a step's peak."""
+
+_READ_WITHIN_S = 0.01
+_READ_AGAIN = 5
 
 _CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "x86_pkg_temp", "cpu", "soc")
 """Parts of the names by which Linux's drivers for Intel, AMD and ARM processors go."""
@@ -65,13 +69,22 @@ class ProcessTree:
             with suppress(psutil.Error):
                 self._largest_bytes = max(self._largest_bytes, process.memory_info().rss)
 
-    def cpu_seconds(self) -> float:
-        """User and system time of those found, and of theirs that were waited for."""
-        total = 0.0
-        for process in self._all:
-            with suppress(psutil.Error):
-                total += sum(process.cpu_times()[:4])
-        return total
+    def read(self) -> tuple[float, float]:
+        """The monotonic clock, and the CPU time by then.
+
+        User and system time of those found, and of theirs that were waited for.
+        """
+        for _ in range(_READ_AGAIN):
+            started = time.monotonic()
+            total = 0.0
+            for process in self._all:
+                with suppress(psutil.Error):
+                    total += sum(process.cpu_times()[:4])
+            ended = time.monotonic()
+            # Interrupted in its midst, it does not tell what was used by when.
+            if ended - started < _READ_WITHIN_S:
+                break
+        return (started + ended) / 2, total
 
     def peak_memory_bytes(self) -> int:
         """Largest resident size of any of them."""

@@ -42,10 +42,12 @@ class StepWatch:
         if self._budget is not None or self._heat is not None:
             self._gate = pace.open_gate()
         self._sensors = load.sensors()
-        self._began_s = time.monotonic()
-        self._meter = load.CpuMeter(self._began_s, self._tree.cpu_seconds())
-        self._measure(self._began_s)
-        self._decide(self._began_s)
+        self._tree.look()
+        at_s, cpu_s = self._tree.read()
+        self._began_s = at_s
+        self._meter = load.CpuMeter(at_s, cpu_s)
+        self._check_heat(at_s)
+        self._decide(at_s, cpu_s)
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watch")
         self._thread.start()
 
@@ -61,7 +63,7 @@ class StepWatch:
         self._stopped.set()
         self._thread.join(2 * _MEASURE_EVERY_S)
         self._tree.look()
-        now, cpu_s = time.monotonic(), self._tree.cpu_seconds()
+        now, cpu_s = self._tree.read()
         self._meter.add(now, cpu_s)
         return {
             "seconds": round(now - self._began_s, 3),
@@ -73,34 +75,35 @@ class StepWatch:
             **load.over_time(self._sensors, load.sensors()),
         }
 
-    def _measure(self, now: float) -> None:
-        self._tree.look()
-        self._meter.add(now, self._tree.cpu_seconds())
+    def _check_heat(self, at_s: float) -> None:
         if self._heat is not None:
-            self._is_cool = self._heat.is_kept(now, load.temperature_c())
+            self._is_cool = self._heat.is_kept(at_s, load.temperature_c())
 
-    def _decide(self, now: float) -> None:
+    def _decide(self, at_s: float, cpu_s: float) -> None:
         """Whether the next piece of work may begin."""
-        if self._gate is None:
-            return
-        within = self._budget is None or self._budget.is_kept(now, self._tree.cpu_seconds())
-        self._gate.move(within and self._is_cool)
+        if self._gate is not None:
+            within = self._budget is None or self._budget.is_kept(at_s, cpu_s)
+            self._gate.move(within and self._is_cool)
 
     # In the thread
 
     def _watch(self) -> None:
         every_s = _MEASURE_EVERY_S if self._budget is None else _PACE_EVERY_S
         try:
-            measured_s = last_s = self._began_s
+            looked_s = last_s = self._began_s
             while not self._stopped.wait(every_s):
-                now = time.monotonic()
+                looks = time.monotonic() - looked_s >= _MEASURE_EVERY_S
+                if looks:
+                    self._tree.look()
+                at_s, cpu_s = self._tree.read()
                 if self._gate is not None and not self._gate.is_open:
-                    self._paused_s += now - last_s
-                last_s = now
-                if now - measured_s >= _MEASURE_EVERY_S:
-                    measured_s = now
-                    self._measure(now)
-                self._decide(now)
+                    self._paused_s += at_s - last_s
+                last_s = at_s
+                if looks:
+                    looked_s = at_s
+                    self._meter.add(at_s, cpu_s)
+                    self._check_heat(at_s)
+                self._decide(at_s, cpu_s)
         finally:
             # Whatever happens here, the work does not wait for ever.
             if self._gate is not None:
