@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline.errors import OptionError
+from pipeline.machine import available_cpus
 
 PREFIX = "FACETRACKS_"
 
@@ -26,6 +27,9 @@ class Settings(BaseSettings):
     output_root: Path = Field(Path("output"), description="Folder of the episodes' output folders.")
     cpu_threads: int | None = Field(
         None, ge=1, le=1024, description="CPUs a run may keep busy, where it does not say."
+    )
+    max_cpu_threads: int | None = Field(
+        None, ge=1, le=1024, description="CPUs a run may keep busy, whatever it asks for."
     )
     media_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         (),
@@ -74,6 +78,17 @@ class Settings(BaseSettings):
         if value and urlsplit(value.get_secret_value()).scheme not in known:
             raise ValueError("give postgresql+asyncpg://user:password@host/name")
         return value
+
+    def capped(self, cpu_threads: int | None) -> int | None:
+        """What a run that wants so many CPUs (None: all it may use) gets of them."""
+        if self.max_cpu_threads is None:
+            return cpu_threads
+        return min(cpu_threads or available_cpus(), self.max_cpu_threads)
+
+    def share_of_each(self, runs: int) -> int:
+        """CPUs that each of so many runs at once may keep busy, of those set, else of all."""
+        cpus = self.capped(self.cpu_threads) or available_cpus()
+        return max(1, cpus // runs)
 
     @classmethod
     def load(cls) -> Self:

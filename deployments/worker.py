@@ -17,7 +17,7 @@ from deployments.prefect_env import NO_REPORTS_HOME, RUN, server_environment, wo
 from deployments.run_guard import WORKER
 from deployments.settings import Settings
 from pipeline.errors import OptionError
-from pipeline.machine import available_cpus, library_environment
+from pipeline.machine import library_environment
 from pipeline.nursery import ADDRESS
 
 _FLOW_MODULES = ("flows.detect_track", "flows.backfill")
@@ -46,9 +46,9 @@ def become_worker(name: str | None, limit: int | None) -> None:
     _forget_server_settings()
     for key, value in worker_environment(api_url, settings.redis_url.get_secret_value()).items():
         os.environ.setdefault(key, value)
-    # Runs that go at the same time share the machine.
-    if not os.environ.get("FACETRACKS_CPU_THREADS"):
-        os.environ["FACETRACKS_CPU_THREADS"] = str(max(1, available_cpus() // limit))
+    # Runs that go at the same time share what the worker has, whatever each of them asks for.
+    share = str(settings.share_of_each(limit))
+    os.environ |= {"FACETRACKS_CPU_THREADS": share, "FACETRACKS_MAX_CPU_THREADS": share}
     # The pool's command is plain `python`: this one.
     path = os.environ.get("PATH", os.defpath)
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), path))

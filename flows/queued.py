@@ -61,6 +61,7 @@ def run_queued(make: Callable[[], RunRequest], steps: Steps) -> dict[str, Any] |
         with Reporter(run_id, tags, redis_url(settings)) as reporter:
             progress = EpisodeProgress(reporter, run.ep_id, request)
             with runtime(Runtime(progress=progress, stop=stop)), run:
+                run.share.confine_this_process()
                 summary = steps(run)
                 progress.finished(summary, run.folder.outputs())
         return summary

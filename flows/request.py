@@ -22,14 +22,14 @@ def make_request(
     """Fills in what was not given: first from the profile, then from the settings."""
     settings = Settings.load()
     resolved = options.resolve()
-    if resolved.cpu_threads is None:
-        resolved = resolved.model_copy(update={"cpu_threads": settings.cpu_threads})
+    threads = settings.capped(resolved.cpu_threads or settings.cpu_threads)
+    resolved = resolved.model_copy(update={"cpu_threads": threads})
     root = output_root or settings.output_root
     return RunRequest(operation, video, ep_id, root, resolved, force)
 
 
 def open_run(request: RunRequest, run_id: str = "") -> EpisodeRun:
-    """The run, with a lease in Redis where one is configured; without, it opens no socket."""
+    """The run, with a lease in Redis where one is configured; without, it uses no network."""
     redis_url = Settings.load().redis_url
     if redis_url is None:
         return EpisodeRun(request, run_id)

@@ -4,8 +4,9 @@ It leads a session of its own, and lives no longer than the process that started
 input is a pipe that the starter keeps open, and when that closes, for whatever reason, this
 process removes what it has half written and kills its whole group.
 
-It reads one JSON line, the request, and answers with JSON lines: progress, then a result or an
-error. Run as `python -m pipeline.child detect|track THREADS CPUS`, or forked by a nursery.
+It reads one JSON line, the request, and answers with JSON lines: progress and lines for the log,
+then a result or an error. Run as `python -m pipeline.child detect|track THREADS CPUS NICE`, or
+forked by a nursery.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from importlib import import_module
 from queue import SimpleQueue
@@ -23,8 +23,9 @@ from typing import Any
 
 from pipeline.errors import FacetracksError, one_line
 from pipeline.files import discard_unfinished
-from pipeline.machine import CpuShare, peak_memory_bytes, tree_cpu_seconds
+from pipeline.machine import CpuShare
 from pipeline.request import StepRequest
+from pipeline.watch import StepWatch
 
 STEPS = {"detect": "pipeline.detect", "track": "pipeline.track"}
 """Modules of the steps: each has `warm(threads)` and `run_step(request, progress)`."""
@@ -53,7 +54,7 @@ def serve(arguments: list[str]) -> int:
     """Serves one request.
 
     Args:
-        arguments: the step, threads, CPUs.
+        arguments: the step, and its share as `CpuShare.as_arguments` has it.
 
     Returns:
         The exit code.
@@ -65,24 +66,21 @@ def serve(arguments: list[str]) -> int:
     step, *share_arguments = arguments
     share = CpuShare.from_arguments(*share_arguments)
     share.confine_this_process()
+    share.step_back()
     requests: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
 
     def reply(**message: Any) -> None:
         replies.write(json.dumps(message) + "\n")
 
+    watch = StepWatch(lambda text, level: reply(log=[level, text]))
     try:
         module = import_module(STEPS[step])
         module.warm(share.threads)
         request = StepRequest.from_json(requests.get())
-        started = time.monotonic()
+        watch.begin(request.options, request.threads)
         record = module.run_step(request, lambda done, total: reply(progress=[done, total]))
-        usage = {
-            "seconds": round(time.monotonic() - started, 3),
-            "cpu_seconds": round(tree_cpu_seconds(), 3),
-            "peak_memory_mib": round(peak_memory_bytes() / 2**20, 1),
-        }
-        reply(result={**record, "usage": usage})
+        reply(result={**record, "usage": watch.end()})
     except FacetracksError as error:
         reply(error=type(error).__name__, message=one_line(error), detail=traceback.format_exc())
     except MemoryError:

@@ -17,6 +17,7 @@ from typing import Any
 from pipeline.episode import EpisodeFolder, Source, check_ep_id, ep_id_of, fingerprint
 from pipeline.errors import OptionError, ResultError
 from pipeline.footer import Footer, read_facts
+from pipeline.load import temperature_c
 from pipeline.lock import EpisodeLock, Holder, Lease
 from pipeline.machine import CpuShare, cpu_seconds
 from pipeline.models import DETECTOR_SHA256, SFACE, locate
@@ -73,6 +74,7 @@ class EpisodeRun:
         self._lease = lease(self.folder, holder) if lease else None
         self._started_processes: dict[str, StepProcess] = {}
         self._steps: dict[str, dict[str, Any]] = {}
+        self._said_no_sensor = False
         self._began = time.monotonic()
         self._cpu_before = cpu_seconds()
 
@@ -93,6 +95,8 @@ class EpisodeRun:
     def __exit__(self, *_: object) -> None:
         for process in self._started_processes.values():
             process.kill()
+        if "share" in self.__dict__:
+            self.share.release()
         if self._lease is not None:
             self._lease.release()
         self._lock.release()
@@ -101,7 +105,7 @@ class EpisodeRun:
 
     @cached_property
     def share(self) -> CpuShare:
-        return CpuShare.of(self.options.cpu_threads)
+        return CpuShare.of(self.options.cpu_threads, self.options.nice)
 
     @cached_property
     def _stored(self) -> dict[str, Any]:
@@ -190,9 +194,9 @@ class EpisodeRun:
         """Starts what the operation will need, as far as the CPUs given allow."""
         if self.request.operation != "track":
             self.start("detect")
-        if self.request.operation == "track" or (
-            self.request.operation == "run" and self.share.threads > 1
-        ):
+        # Each process is held to all of a limit, so under one they come one after the other.
+        has_room = self.share.threads > 1 and self.options.max_cpu_percent == 100
+        if self.request.operation == "track" or (self.request.operation == "run" and has_room):
             self.start("track")
 
     def detect(self) -> dict[str, Any]:
@@ -235,9 +239,20 @@ class EpisodeRun:
         footer = self._footer(hash_)
         request = StepRequest(video, self.folder, footer, self.options, self.share.threads)
         self.start(step)
+        self._say_if_no_sensor()
         facts = self._started_processes.pop(step).run(request, current())
         current().log(_done(step, facts))
         return {**facts, "options_hash": hash_, "reused": False}
+
+    def _say_if_no_sensor(self) -> None:
+        if self.options.max_temperature is None or self._said_no_sensor:
+            return
+        self._said_no_sensor = True
+        if temperature_c() is None:
+            current().log(
+                "--max-temperature has no effect: this machine reports no CPU temperature",
+                logging.WARNING,
+            )
 
     # The end
 

@@ -22,6 +22,7 @@ from pipeline.detector import FaceDetector, Faces
 from pipeline.embedder import FaceEmbedder, align
 from pipeline.links import EmbeddingPlan
 from pipeline.options import ResolvedOptions
+from pipeline.pace import wait_for_leave
 from pipeline.progress import Progress
 from pipeline.shots import with_shots
 from pipeline.tables import LANDMARKS, TableWriter
@@ -189,6 +190,7 @@ class LookThreads:
             embedder = FaceEmbedder(detector.device) if self._options.embeds else None
             self.device = detector.device
             while not self._failed.is_set():
+                wait_for_leave()
                 if embedder is not None and self._embed_one(embedder):
                     continue
                 look = self._looks.take()

@@ -8,10 +8,10 @@ kernel confines the whole process tree to as many CPUs.
 from __future__ import annotations
 
 import os
-import resource
+import socket
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -48,37 +48,88 @@ class CpuShare:
     Attributes:
         threads: CPUs' worth of work, at most.
         cpus: the CPUs the kernel confines the run to; empty where it is not confined.
+        nice: of the step's processes, 0 to 19; the caller keeps its own.
+        claims: what tells other runs on this machine that these CPUs are taken.
     """
 
     threads: int
     cpus: frozenset[int]
+    nice: int = 0
+    claims: tuple[socket.socket, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
-    def of(cls, threads: int | None) -> CpuShare:
-        """The share for `--cpu-threads` (None: all this process may use)."""
+    def of(cls, threads: int | None, nice: int = 0) -> CpuShare:
+        """The share for `--cpu-threads` (None: all this process may use).
+
+        Runs that are confined at the same time get different CPUs as long as there are enough;
+        `release` gives them back, and so does this process's end.
+        """
         if threads is None:
-            return cls(available_cpus(), frozenset())
+            return cls(available_cpus(), frozenset(), nice)
         if not hasattr(os, "sched_setaffinity"):
-            return cls(threads, frozenset())
+            return cls(threads, frozenset(), nice)
         allowed = sorted(os.sched_getaffinity(0))
         if threads >= len(allowed):
-            return cls(threads, frozenset())
+            return cls(threads, frozenset(), nice)
         busy = psutil.cpu_percent(interval=0.1, percpu=True)
         by_load = sorted(allowed, key=lambda cpu: busy[cpu] if cpu < len(busy) else 0.0)
-        return cls(threads, frozenset(by_load[:threads]))
+        claims: dict[int, socket.socket] = {}
+        for cpu in by_load:
+            if len(claims) < threads and (claim := _claim(cpu)) is not None:
+                claims[cpu] = claim
+        taken_by_others = [cpu for cpu in by_load if cpu not in claims]
+        cpus = [*claims, *taken_by_others][:threads]
+        return cls(threads, frozenset(cpus), nice, tuple(claims.values()))
+
+    def release(self) -> None:
+        """Lets other runs have the CPUs. Safe to call again."""
+        for claim in self.claims:
+            claim.close()
 
     def as_arguments(self) -> list[str]:
         """For a child process, which reads them with `from_arguments`."""
-        return [str(self.threads), ",".join(map(str, sorted(self.cpus)))]
+        return [str(self.threads), ",".join(map(str, sorted(self.cpus))), str(self.nice)]
 
     @classmethod
-    def from_arguments(cls, threads: str, cpus: str) -> CpuShare:
-        return cls(int(threads), frozenset(int(cpu) for cpu in cpus.split(",") if cpu))
+    def from_arguments(cls, threads: str, cpus: str, nice: str) -> CpuShare:
+        return cls(int(threads), frozenset(int(cpu) for cpu in cpus.split(",") if cpu), int(nice))
 
     def confine_this_process(self) -> None:
         """Has the kernel keep this process, and what it starts, on these CPUs."""
-        if self.cpus:
-            os.sched_setaffinity(0, self.cpus)
+        if not self.cpus:
+            return
+        # The call is about one thread; those that it starts later inherit it.
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), self.cpus)
+
+    def step_back(self) -> None:
+        """Gives this process the share's niceness, unless it has a higher one.
+
+        To be called before it starts threads, in the process that leads the step's session.
+        """
+        if not self.nice:
+            return
+        nice = max(self.nice, os.getpriority(os.PRIO_PROCESS, 0))
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        # Where Linux groups processes by session, niceness counts only within the session unless
+        # the group has it, too: sched(7), "The autogroup feature".
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(nice))
+
+
+def _claim(cpu: int) -> socket.socket | None:
+    """Tells other runs on this machine that the CPU is taken; None where it is already.
+
+    A name in Linux's abstract namespace: one holder, no file, and gone with the holder.
+    """
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0facetracks-cpu-{cpu}")
+    except OSError:
+        claim.close()
+        return None
+    return claim
 
 
 def single_threaded() -> dict[str, str]:
@@ -124,23 +175,3 @@ def cpu_seconds() -> float:
     """User and system time of this process."""
     times = psutil.Process().cpu_times()
     return times.user + times.system
-
-
-def tree_cpu_seconds() -> float:
-    """The same with its descendants, living or waited for."""
-    me = psutil.Process()
-    total = 0.0
-    for process in [me, *me.children(recursive=True)]:
-        with suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
-
-
-def peak_memory_bytes() -> int:
-    """Largest resident size of this process, or of its largest finished child."""
-    largest = max(
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return int(largest if sys.platform == "darwin" else largest * 1024)

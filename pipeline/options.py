@@ -130,6 +130,30 @@ class Options(BaseModel):
         description="CPUs the whole process tree may keep busy. "
         "Default: those this process may use.",
     )
+    max_cpu_percent: int = Field(
+        100,
+        ge=1,
+        le=100,
+        title="CPU percent",
+        description="Share of the CPU time of its threads that the work may use, on average; "
+        "below 100 it pauses now and then.",
+    )
+    max_temperature: int | None = Field(
+        None,
+        ge=30,
+        le=120,
+        title="Highest temperature",
+        description="Degrees Celsius of the CPU at which the work pauses until it has cooled down "
+        "by 5; without effect where the machine reports none.",
+    )
+    nice: int = Field(
+        0,
+        ge=0,
+        le=19,
+        title="Niceness",
+        description="Priority of the work's processes: 19 leaves the CPUs to whatever else "
+        "wants them.",
+    )
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:

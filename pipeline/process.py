@@ -101,9 +101,13 @@ class StepProcess:
                 *lines, waiting = (waiting + chunk).split(b"\n")
                 for line in lines:
                     reply = json.loads(line)
-                    if "progress" not in reply:
+                    if "progress" in reply:
+                        progress(*reply["progress"])
+                    elif "log" in reply:
+                        level, text = reply["log"]
+                        surroundings.log(f"{self.step}: {text}", level)
+                    else:
                         return dict(reply)
-                    progress(*reply["progress"])
 
     def kill(self) -> None:
         """Ends the process and all of its group. Safe to call again."""

@@ -69,11 +69,26 @@ class RunRecord:
             "summary": self.summary,
             "warnings": _warnings(self.steps),
             "elapsed_seconds": self.elapsed_seconds,
-            "cpu_seconds": round(
-                self.caller_cpu_seconds + sum(usage["cpu_seconds"] for usage in used), 3
-            ),
-            "peak_memory_mib": max((usage["peak_memory_mib"] for usage in used), default=0.0),
+            **_whole_usage(used, self.elapsed_seconds, self.caller_cpu_seconds),
         }
+
+
+def _whole_usage(
+    steps: list[dict[str, Any]], elapsed_s: float, caller_cpu_s: float
+) -> dict[str, Any]:
+    """What the run took, from the `usage` of the steps it worked at, in order."""
+    cpu_s = caller_cpu_s + sum(usage["cpu_seconds"] for usage in steps)
+    whole: dict[str, Any] = {
+        "cpu_seconds": round(cpu_s, 3),
+        "mean_cpus": round(cpu_s / elapsed_s, 2) if elapsed_s > 0 else 0.0,
+    }
+    for name in ("peak_cpus", "peak_memory_mib"):
+        whole[name] = max((usage[name] for usage in steps), default=0.0)
+    whole["paused_seconds"] = round(sum(usage["paused_seconds"] for usage in steps), 1)
+    for name in ("temperature_c", "frequency_mhz"):
+        first, last = (steps[0][name], steps[-1][name]) if steps else (None, None)
+        whole[name] = first and last and {"start": first["start"], "end": last["end"]}
+    return whole
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import tables
+from pipeline import pace, tables
 from pipeline.embedder import DIMENSIONS
 from pipeline.episode import EpisodeFolder
 from pipeline.footer import Footer
@@ -93,7 +93,7 @@ def track_episode(
             embeddings = _alike(detections.num_rows)
     shots = _Shots(frames, detections, embeddings, options)
     with _shot_trackers(threads, shots.count) as run:
-        work = partial(track_shot, options=options, looks_per_s=shots.looks_per_s)
+        work = partial(_track_in_turn, options=options, looks_per_s=shots.looks_per_s)
         summary = _Summary(folder.ep_id)
         with (
             table_writer(folder.track_summary, TRACK_SUMMARY, footer) as summary_table,
@@ -125,6 +125,11 @@ def _boxmot_is_here() -> bool:
     return "boxmot" in sys.modules
 
 
+def _track_in_turn(shot: ShotDetections, options: ResolvedOptions, looks_per_s: float) -> TrackRows:
+    pace.wait_for_leave()
+    return track_shot(shot, options, looks_per_s)
+
+
 @contextmanager
 def _shot_trackers(threads: int, shots: int) -> Iterator[Any]:
     """A `map` that tracks shots in this process, or several at a time in others."""
@@ -132,7 +137,9 @@ def _shot_trackers(threads: int, shots: int) -> Iterator[Any]:
         import_boxmot()
         yield map
         return
-    with ProcessPoolExecutor(threads, mp_context=_pool_context()) as pool:
+    context = _pool_context()
+    leave = pace.leave_for(context)
+    with ProcessPoolExecutor(threads, context, initializer=pace.obey, initargs=(leave,)) as pool:
         yield pool.map
 
 

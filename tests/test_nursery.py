@@ -238,6 +238,33 @@ def test_a_step_that_the_nursery_forks_is_stopped_like_any(
     assert served.process.poll() is None
 
 
+def test_a_step_is_nice_and_its_starter_and_the_nursery_are_not(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.nice(0)
+    wanted = min(19, before + 5)
+    for address in (str(served.address), ""):
+        monkeypatch.setenv(nursery.ADDRESS, address)
+        step = StepProcess("track", CpuShare.of(None, nice=wanted))
+        if address:
+            (child,) = psutil.Process(served.process.pid).children()
+        else:
+            (child,) = (p for p in psutil.Process().children() if "pipeline.child" in p.cmdline())
+        group = Path(f"/proc/{child.pid}/autogroup")
+        try:
+            wait_until(lambda: child.nice() == wanted, 10, "niceness")  # noqa: B023
+            if group.exists():
+                wait_until(
+                    lambda: group.read_text().split()[-1] == str(wanted),  # noqa: B023
+                    2,
+                    "its session counts as nice, too",
+                )
+        finally:
+            step.kill()
+    assert os.nice(0) == before
+    assert psutil.Process(served.process.pid).nice() == before
+
+
 # Beside a backfill
 
 

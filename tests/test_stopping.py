@@ -109,21 +109,3 @@ def test_the_second_run_of_an_episode_is_refused_and_told_who_has_it(
     run.process.terminate()
     run.process.communicate(timeout=GONE_WITHIN_S)
     _nothing_is_left(run, root)
-
-
-def test_the_run_keeps_to_the_cpus_it_was_given(long_clip: Path, tmp_path: Path) -> None:
-    run = RunningCommand(
-        "run", long_clip, "--output-root", tmp_path / "o", "--cpu-threads", "1", cwd=tmp_path
-    )
-    if not hasattr(run.alive()[0], "cpu_affinity"):
-        pytest.skip("this system does not confine processes to CPUs")
-    _stage(run, tmp_path / "o", "detecting")
-    started = time.monotonic()
-    before = sum(sum(p.cpu_times()[:2]) for p in run.alive())
-    time.sleep(2)
-    spent = sum(sum(p.cpu_times()[:2]) for p in run.alive()) - before
-    assert all(len(p.cpu_affinity()) == 1 for p in run.alive())
-    assert spent / (time.monotonic() - started) <= 1.1
-    run.process.kill()
-    run.process.communicate()
-    _nothing_is_left(run, tmp_path / "o")
