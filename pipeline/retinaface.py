@@ -1,0 +1,136 @@
+"""RetinaFace (Deng et al., CVPR 2020) with either backbone.
+
+The constants are those of the networks' training: the configurations `cfg_mnet` and `cfg_re50` of
+biubug6/Pytorch_Retinaface, which have the same anchors and variances.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import ceil
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from pipeline.errors import ModelError
+from pipeline.faces import Faces, Floats, best_first, detector_input_size, faces_in_frame, suppress
+from pipeline.model_table import MODELS, Detector
+from pipeline.models import weights
+from pipeline.options import Device
+from pipeline.sessions import open_session
+from pipeline.video import Image
+
+_ANCHORS = {8: (16, 32), 16: (64, 128), 32: (256, 512)}
+"""Anchor sizes in pixels, by the stride of their feature map."""
+
+_CENTER_VARIANCE, _SIZE_VARIANCE = 0.1, 0.2
+
+_MEAN_BGR = {
+    # As the package that carries these weights has it.
+    Detector.mobilenet: (104.0, 117.0, 127.0),
+    # As biubug6's detect.py has it.
+    Detector.resnet50: (104.0, 117.0, 123.0),
+}
+"""What is taken off each pixel."""
+
+
+class RetinaFace:
+    """A RetinaFace network in one session."""
+
+    def __init__(self, detector: Detector, det_size: int, device: Device) -> None:
+        """
+        Args:
+            detector: one of RetinaFace's.
+            det_size: longer side of the network's input, pixels.
+
+        Raises:
+            OptionError: the device is not there.
+            ModelError: the weights are not here, or are not RetinaFace's.
+        """
+        model = weights(MODELS[detector])
+        self._session, self.device = open_session(model, device)
+        self._input, self._outputs = _bind(self._session, MODELS[detector].what)
+        self._mean = _MEAN_BGR[detector]
+        self._det_size = det_size
+        self._blob = np.empty((1, 3, 0, 0), np.float32)
+
+    def detect(self, image: Image) -> Faces:
+        """All faces with a score of at least `MIN_SCORE`.
+
+        Args:
+            image: `(H, W, 3)` uint8 BGR.
+        """
+        height, width = image.shape[:2]
+        # The network takes any size, so nothing is padded.
+        size = detector_input_size(width, height, self._det_size)
+        if size != (width, height):
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        loc, conf, points = self._session.run(self._outputs, {self._input: self._preprocess(image)})
+        return _decode(loc[0], conf[0, :, 1], points[0], size, (width, height))
+
+    def _preprocess(self, image: Image) -> Floats:
+        height, width = image.shape[:2]
+        if self._blob.shape[2:] != (height, width):
+            self._blob = np.empty((1, 3, height, width), np.float32)
+        for channel, plane in enumerate(cv2.split(image)):
+            np.subtract(plane, np.float32(self._mean[channel]), out=self._blob[0, channel])
+        return self._blob
+
+
+def _bind(session: onnxruntime.InferenceSession, what: str) -> tuple[str, list[str]]:
+    """The names of the input and of the outputs: offsets, scores, landmarks.
+
+    Exports name and order them as they like; the length of the last axis tells which is which.
+
+    Raises:
+        ModelError: it is another network, or takes one size of picture only.
+    """
+    inputs = session.get_inputs()
+    named = {output.shape[-1]: output.name for output in session.get_outputs() if output.shape}
+    if len(inputs) != 1 or named.keys() != {2, 4, 10}:
+        raise ModelError(
+            f"{what}: its file is no RetinaFace (outputs end in {[*named]}, not in 4, 2 and 10): "
+            "pull the right one"
+        )
+    if any(isinstance(side, int) for side in inputs[0].shape[2:]):
+        raise ModelError(
+            f"{what}: its file takes pictures of {inputs[0].shape[2:]} pixels only: "
+            "export it with a height and width that may change"
+        )
+    return inputs[0].name, [named[4], named[2], named[10]]
+
+
+@lru_cache(maxsize=8)
+def _anchors(width: int, height: int) -> Floats:
+    """`(A, 4)` anchor centers and sizes in pixels of the network's input, in output order."""
+    grids = []
+    for stride, sizes in _ANCHORS.items():
+        columns, rows = ceil(width / stride), ceil(height / stride)
+        x, y = np.meshgrid(np.arange(columns), np.arange(rows))
+        centers = (np.stack([x.ravel(), y.ravel()], axis=1) + 0.5) * stride
+        grid = np.empty((len(centers), len(sizes), 4), np.float32)
+        grid[:, :, :2] = centers[:, None]
+        grid[:, :, 2:] = np.array(sizes)[None, :, None]
+        grids.append(grid.reshape(-1, 4))
+    return np.concatenate(grids)
+
+
+def _decode(
+    loc: Floats,
+    scores: Floats,
+    points: Floats,
+    size: tuple[int, int],
+    frame_size: tuple[int, int],
+) -> Faces:
+    """Boxes and landmarks in frame pixels, of the anchors that pass score and NMS."""
+    chosen = best_first(scores)
+    anchors = _anchors(*size)[chosen]
+    scores, loc = scores[chosen], loc[chosen]
+    centers = anchors[:, :2] + anchors[:, 2:] * loc[:, :2] * _CENTER_VARIANCE
+    sides = anchors[:, 2:] * np.exp(loc[:, 2:] * _SIZE_VARIANCE)
+    boxes = np.hstack([centers - sides / 2, centers + sides / 2])
+    kept = suppress(boxes, scores)
+    offsets = points[chosen[kept]].reshape(-1, 5, 2) * _CENTER_VARIANCE
+    landmarks = anchors[kept, None, :2] + anchors[kept, None, 2:] * offsets
+    return faces_in_frame(boxes[kept], scores[kept], landmarks, size, frame_size)
