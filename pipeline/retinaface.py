@@ -51,9 +51,11 @@ class RetinaFace:
         model = weights(MODELS[detector])
         self._session, self.device = open_session(model, device)
         self._input, self._outputs = _bind(self._session, MODELS[detector].what)
+        self._fixed = _fixed_size(self._session)
         self._mean = _MEAN_BGR[detector]
         self._det_size = det_size
         self._blob = np.empty((1, 3, 0, 0), np.float32)
+        self._blob_for = (0, 0)
 
     def detect(self, image: Image) -> Faces:
         """All faces with a score of at least `MIN_SCORE`.
@@ -62,19 +64,32 @@ class RetinaFace:
             image: `(H, W, 3)` uint8 BGR.
         """
         height, width = image.shape[:2]
-        # The network takes any size, so nothing is padded.
-        size = detector_input_size(width, height, self._det_size)
+        size = self._input_size(width, height)
         if size != (width, height):
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-        loc, conf, points = self._session.run(self._outputs, {self._input: self._preprocess(image)})
-        return _decode(loc[0], conf[0, :, 1], points[0], size, (width, height))
+        blob = self._preprocess(image)
+        loc, conf, points = self._session.run(self._outputs, {self._input: blob})
+        anchors = _anchors(blob.shape[3], blob.shape[2])
+        return _decode(anchors, loc[0], conf[0, :, 1], points[0], size, (width, height))
+
+    def _input_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height a frame is scaled to, so that a network of a fixed size holds it."""
+        longest: float = self._det_size
+        if self._fixed is not None:
+            fits = min(self._fixed[0] / width, self._fixed[1] / height)
+            longest = min(longest, fits * max(width, height))
+        return detector_input_size(width, height, longest)
 
     def _preprocess(self, image: Image) -> Floats:
+        """`(1, 3, H, W)` of the picture's size, or padded with the mean to the fixed size."""
         height, width = image.shape[:2]
-        if self._blob.shape[2:] != (height, width):
-            self._blob = np.empty((1, 3, height, width), np.float32)
+        if self._blob_for != (width, height):
+            columns, rows = self._fixed or (width, height)
+            self._blob = np.zeros((1, 3, rows, columns), np.float32)
+            self._blob_for = (width, height)
+        filled = self._blob[0, :, :height, :width]
         for channel, plane in enumerate(cv2.split(image)):
-            np.subtract(plane, np.float32(self._mean[channel]), out=self._blob[0, channel])
+            np.subtract(plane, np.float32(self._mean[channel]), out=filled[channel])
         return self._blob
 
 
@@ -84,7 +99,7 @@ def _bind(session: onnxruntime.InferenceSession, what: str) -> tuple[str, list[s
     Exports name and order them as they like; the length of the last axis tells which is which.
 
     Raises:
-        ModelError: it is another network, or takes one size of picture only.
+        ModelError: it is another network.
     """
     inputs = session.get_inputs()
     named = {output.shape[-1]: output.name for output in session.get_outputs() if output.shape}
@@ -93,12 +108,13 @@ def _bind(session: onnxruntime.InferenceSession, what: str) -> tuple[str, list[s
             f"{what}: its file is no RetinaFace (outputs end in {[*named]}, not in 4, 2 and 10): "
             "pull the right one"
         )
-    if any(isinstance(side, int) for side in inputs[0].shape[2:]):
-        raise ModelError(
-            f"{what}: its file takes pictures of {inputs[0].shape[2:]} pixels only: "
-            "export it with a height and width that may change"
-        )
     return inputs[0].name, [named[4], named[2], named[10]]
+
+
+def _fixed_size(session: onnxruntime.InferenceSession) -> tuple[int, int] | None:
+    """Width and height of the only picture the network takes; None where it takes any."""
+    height, width = session.get_inputs()[0].shape[2:]
+    return (width, height) if isinstance(height, int) and isinstance(width, int) else None
 
 
 @lru_cache(maxsize=8)
@@ -117,6 +133,7 @@ def _anchors(width: int, height: int) -> Floats:
 
 
 def _decode(
+    anchors: Floats,
     loc: Floats,
     scores: Floats,
     points: Floats,
@@ -125,7 +142,7 @@ def _decode(
 ) -> Faces:
     """Boxes and landmarks in frame pixels, of the anchors that pass score and NMS."""
     chosen = best_first(scores)
-    anchors = _anchors(*size)[chosen]
+    anchors = anchors[chosen]
     scores, loc = scores[chosen], loc[chosen]
     centers = anchors[:, :2] + anchors[:, 2:] * loc[:, :2] * _CENTER_VARIANCE
     sides = anchors[:, 2:] * np.exp(loc[:, 2:] * _SIZE_VARIANCE)

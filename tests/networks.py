@@ -26,7 +26,7 @@ def mobilenet() -> bytes:
 
 
 def renamed_mobilenet() -> bytes:
-    """The default detector with other names of its input and outputs, as another export has them."""
+    """The default detector under other names of input and outputs, as another export has."""
     content = mobilenet()
     for old, new in ((b"input", b"image"), (b"loc", b"box"), (b"conf", b"prob")):
         length = bytes([len(old)])

