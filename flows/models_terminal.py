@@ -56,7 +56,12 @@ def pull(name: str, source: str | None, sha256: str | None, *, as_json: bool) ->
     Raises:
         ModelError: it cannot be had, or is not the one it should be.
     """
-    path = models.pull(MODELS[name], source, sha256)
+    asset, check = MODELS[name], None
+    if asset.sha256 is None:
+        from pipeline.retinaface import check_export
+
+        check = check_export
+    path = models.pull(asset, source, sha256, check)
     print(json.dumps({"path": str(path)}) if as_json else path)
     return 0
 

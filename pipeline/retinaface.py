@@ -50,7 +50,7 @@ class RetinaFace:
         """
         model = weights(MODELS[detector])
         self._session, self.device = open_session(model, device)
-        self._input, self._outputs = _bind(self._session, MODELS[detector].what)
+        self._input, self._outputs = _bind(self._session, f"the file of {detector}")
         self._fixed = _fixed_size(self._session)
         self._mean = _MEAN_BGR[detector]
         self._det_size = det_size
@@ -93,6 +93,16 @@ class RetinaFace:
         return self._blob
 
 
+def check_export(content: bytes) -> None:
+    """Says whether a file can be used as a RetinaFace.
+
+    Raises:
+        ModelError: it cannot; the message says why.
+    """
+    session, _ = open_session(content, Device.cpu)
+    _bind(session, "the file")
+
+
 def _bind(session: onnxruntime.InferenceSession, what: str) -> tuple[str, list[str]]:
     """The names of the input and of the outputs: offsets, scores, landmarks.
 
@@ -105,8 +115,8 @@ def _bind(session: onnxruntime.InferenceSession, what: str) -> tuple[str, list[s
     named = {output.shape[-1]: output.name for output in session.get_outputs() if output.shape}
     if len(inputs) != 1 or named.keys() != {2, 4, 10}:
         raise ModelError(
-            f"{what}: its file is no RetinaFace (outputs end in {[*named]}, not in 4, 2 and 10): "
-            "pull the right one"
+            f"{what} is no RetinaFace: its outputs have rows of {[*named]}, not of 4, 2 and 10; "
+            "pull the right file"
         )
     return inputs[0].name, [named[4], named[2], named[10]]
 

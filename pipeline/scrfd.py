@@ -41,7 +41,7 @@ class Scrfd:
         """
         model = weights(MODELS[detector])
         self._session, self.device = open_session(model, device)
-        self._input, self._outputs = _bind(self._session, MODELS[detector].what)
+        self._input, self._outputs = _bind(self._session, f"the file of {detector}")
         self._det_size = det_size
 
     def detect(self, image: Image) -> Faces:
@@ -89,7 +89,7 @@ def _bind(session: onnxruntime.InferenceSession, what: str) -> tuple[str, list[s
     for output in session.get_outputs():
         by_length.setdefault(output.shape[-1] if output.shape else 0, []).append(output.name)
     if len(inputs) != 1 or [len(names) for names in by_length.values()] != [3, 3, 3]:
-        raise ModelError(f"{what}: its file is no SCRFD with landmarks: pull the right one")
+        raise ModelError(f"{what} is no SCRFD with landmarks: pull the right file")
     return inputs[0].name, [name for names in by_length.values() for name in names]
 
 

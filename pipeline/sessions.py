@@ -97,4 +97,4 @@ def _try_to_open(
 
 
 def _name(model: bytes | str) -> str:
-    return model if isinstance(model, str) else "the model"
+    return model if isinstance(model, str) else "the file"

@@ -19,6 +19,7 @@ import pytest
 from pipeline import models
 from pipeline.embedder import FaceEmbedder
 from pipeline.errors import ModelError
+from pipeline.hashes import detect_hash
 from pipeline.model_sources import Download, LocalFile, PackageMember
 from pipeline.model_table import (
     DEFAULT_DETECTOR,
@@ -29,7 +30,8 @@ from pipeline.model_table import (
     Detector,
     Embedder,
 )
-from pipeline.options import Device
+from pipeline.options import Device, Options, Tracker, options_hash
+from pipeline.record import models_used
 from tests.conftest import Command
 from tests.networks import pulled, renamed_mobilenet
 
@@ -269,7 +271,44 @@ def test_a_network_that_was_not_pulled_is_refused_before_anything_starts(
     assert not (tmp_path / "output").exists()
 
 
+def test_a_file_that_is_no_retinaface_is_not_kept_as_one(
+    facetracks: Command, tmp_path: Path
+) -> None:
+    sface = models.pull(SFACE)
+    folder = tmp_path / "models"
+    done = facetracks(
+        "models", "pull", "retinaface-resnet50", "--from", sface, "--sha256", str(SFACE.sha256),
+        env={"FACETRACKS_MODELS": str(folder)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "is no RetinaFace" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not folder.exists()
+
+
 # In a run
+
+
+def test_defaults_have_the_hashes_they_had_before_there_was_a_choice() -> None:
+    options = Options.parse({"tracker": "strongsort", "stride": 6, "det_size": 640}).resolve()
+    detector = "b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e4a5"
+    detect = options_hash({"stride": 6, "det_size": 640}, detector)
+    assert detect_hash(options) == detect
+    assert detect_hash(options.model_copy(update={"tracker": Tracker.bytetrack})) == detect
+
+
+def test_another_embedder_is_another_hash_only_where_it_embeds() -> None:
+    options = Options.parse({"embedder": "arcface-w600k-mbf"}).resolve()
+    assert detect_hash(options) == detect_hash(Options().resolve())
+    embeds = options.model_copy(update={"tracker": Tracker.strongsort})
+    assert detect_hash(embeds) != detect_hash(options)
+
+
+def test_results_from_before_there_was_a_choice_name_the_defaults() -> None:
+    assert models_used({"embedded": False}).keys() == {"detector"}
+    used = models_used({"embedded": True})
+    assert [used[role]["name"] for role in ("detector", "embedder")] == [
+        DEFAULT_DETECTOR, DEFAULT_EMBEDDER,
+    ]  # fmt: skip
 
 
 def _record(tmp_path: Path) -> dict[str, object]:
