@@ -28,15 +28,14 @@ def _plain(video: Path, root: Path, threads: int) -> None:
     from pipeline import detect, track
     from pipeline.episode import EpisodeFolder, ep_id_of, fingerprint
     from pipeline.footer import Footer
-    from pipeline.models import DETECTOR_SHA256
-    from pipeline.options import Options, options_hash
+    from pipeline.hashes import detect_hash, track_hash
+    from pipeline.options import Options
 
     options = Options(cpu_threads=threads).resolve()
     folder = EpisodeFolder(root, ep_id_of(video))
     sha256 = fingerprint(video)
-    found = Footer(folder.ep_id, sha256, options_hash(options.detect_options(), DETECTOR_SHA256))
-    tracks_hash = options_hash(options.track_options(), found.options_hash, "")
-    tracked = Footer(folder.ep_id, sha256, tracks_hash)
+    found = Footer(folder.ep_id, sha256, detect_hash(options))
+    tracked = Footer(folder.ep_id, sha256, track_hash(options, found.options_hash, ""))
     detect.warm(threads)
     if threads > 1:
         track.warm(threads)

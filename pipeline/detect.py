@@ -14,10 +14,11 @@ from pipeline.files import make_folder
 from pipeline.footer import Footer
 from pipeline.look import Detections, FrameSource, Look, LookThreads
 from pipeline.machine import limit_loaded_libraries
+from pipeline.models import identity_of
 from pipeline.options import ResolvedOptions
 from pipeline.progress import Progress
 from pipeline.request import StepRequest
-from pipeline.tables import DETECTIONS, EMBEDDINGS, FRAMES, table_writer
+from pipeline.tables import DETECTIONS, FRAMES, embeddings_schema, table_writer
 from pipeline.video import VideoInfo, VideoReader, lost_frames, probe
 
 
@@ -42,6 +43,7 @@ def detect_episode(
         VideoError, OptionError, ModelError, DiskFull, OutputError: see there.
     """
     info = probe(video)
+    networks = options.networks()
     make_folder(folder.path)
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(video, info, decoder_threads(threads)))
@@ -50,7 +52,8 @@ def detect_episode(
         table = open_table(table_writer(folder.detections, DETECTIONS, footer))
         frames = open_table(table_writer(folder.frames, FRAMES, footer))
         if options.embeds:
-            embeddings = open_table(table_writer(folder.embeddings, EMBEDDINGS, footer))
+            schema = embeddings_schema(networks["embedder"])
+            embeddings = open_table(table_writer(folder.embeddings, schema, footer))
         source = FrameSource(reader, info, options.stride, folder.ep_id)
         detections = Detections(table, folder.ep_id, options.embeds)
         first_at: list[str] = []
@@ -72,6 +75,7 @@ def detect_episode(
             "detections": table.rows,
             "embedded": options.embeds,
             "embeddings": len(detections.embedded),
+            "models": {role: identity_of(network) for role, network in networks.items()},
         }
         frames.annotate(facts)
         _forget_results_of_old_detections(folder, options.embeds)

@@ -1,7 +1,9 @@
-"""What a face looks like, as a vector: SFace (Zhong et al., 2021) through onnxruntime.
+"""What a face looks like, as a vector.
 
-Input is aligned like ArcFace's (Deng et al., CVPR 2019): the five landmarks are moved by a
-similarity transform onto fixed places of a 112 x 112 picture.
+SFace (Zhong et al., 2021) or ArcFace (Deng et al., CVPR 2019), through onnxruntime.
+
+Both take faces aligned alike: the five landmarks are moved by a similarity transform onto fixed
+places of a 112 x 112 picture.
 """
 
 from __future__ import annotations
@@ -10,13 +12,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models import SFACE, locate
+from pipeline.errors import ModelError
+from pipeline.model_table import MODELS, Embedder
+from pipeline.models import weights
 from pipeline.options import Device
 from pipeline.sessions import open_session
 from pipeline.video import Image
 
-DIMENSIONS = 128
 SIDE = 112
+
+_INPUT = {
+    # OpenCV's FaceRecognizerSF gives the network plain pixels.
+    Embedder.sface: (0.0, 1.0),
+    # InsightFace's arcface_onnx.py.
+    Embedder.arcface_mbf: (127.5, 127.5),
+}
+"""Each network sees (pixel - first) / second, RGB."""
 
 _TEMPLATE = np.array(
     [
@@ -56,19 +67,29 @@ def _similarity(points: NDArray[np.float64], target: NDArray[np.float64]) -> NDA
 class FaceEmbedder:
     """Embeds aligned faces. Use from one thread; make one per thread."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, embedder: Embedder, device: Device) -> None:
         """
         Raises:
-            ModelError: SFace was not pulled, or is another file.
+            OptionError: the device is not there.
+            ModelError: the weights are not here, or are not the ones they should be.
         """
-        self._session = open_session(str(locate(SFACE)), device)
+        asset = MODELS[embedder]
+        self._session, self.device = open_session(weights(asset), device)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or outputs[0].shape[-1] != asset.dimensions:
+            raise ModelError(f"{asset.what}: its file is another network: {asset.remedy}")
+        self._input = inputs[0].name
+        self._mean, self._spread = map(np.float32, _INPUT[embedder])
 
     def embed(self, face: Image) -> NDArray[np.float32]:
-        """`(128,)` float32 of length 1; the cosine of two says how alike the faces are.
+        """`(D,)` float32 of length 1; the cosine of two says how alike the faces are.
+
+        D is 128 with SFace and 512 with ArcFace.
 
         Args:
             face: `(112, 112, 3)` BGR from `align`.
         """
         blob = np.ascontiguousarray(face[:, :, ::-1].transpose(2, 0, 1)[None], np.float32)
-        vector = np.asarray(self._session.run(None, {"data": blob})[0][0], np.float32)
+        blob = (blob - self._mean) / self._spread
+        vector = np.asarray(self._session.run(None, {self._input: blob})[0][0], np.float32)
         return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-6), np.float32)

@@ -17,14 +17,15 @@ from typing import Any
 from pipeline.episode import EpisodeFolder, Source, check_ep_id, ep_id_of, fingerprint
 from pipeline.errors import OptionError, ResultError
 from pipeline.footer import Footer, read_facts
+from pipeline.hashes import detect_hash, track_hash
 from pipeline.load import temperature_c
 from pipeline.lock import EpisodeLock, Holder, Lease
 from pipeline.machine import CpuShare, cpu_seconds
-from pipeline.models import DETECTOR_SHA256, SFACE, locate
-from pipeline.options import options_hash
+from pipeline.models import locate, sha256_of
+from pipeline.options import DETECT_FIELDS
 from pipeline.process import StepProcess
 from pipeline.quality import summarize
-from pipeline.record import RunRecord, lost_frames_text, read_record
+from pipeline.record import RunRecord, lost_frames_text, models_used, read_record
 from pipeline.request import RunRequest, StepRequest
 from pipeline.runtime import current
 
@@ -61,8 +62,8 @@ class EpisodeRun:
             # Checked in the order of what a person would want to hear first.
             self._source = Source.of(request.video)
             ep_id = ep_id_of(request.video) if request.ep_id is None else check_ep_id(request.ep_id)
-            if self.options.embeds:
-                locate(SFACE)
+            for network in self.options.networks().values():
+                locate(network)
         self.folder = EpisodeFolder(request.output_root.absolute(), ep_id)
         if request.operation == "track" and not self.folder.path.is_dir():
             raise ResultError(
@@ -127,12 +128,14 @@ class EpisodeRun:
             return str(known["sha256"])
         return fingerprint(self.request.video)
 
-    def _detect_hash(self) -> str:
-        return options_hash(self.options.detect_options(), DETECTOR_SHA256)
-
-    def _track_hash(self, detect_hash: str, appearance: bool) -> str:
-        embedder = SFACE.sha256 if appearance else ""
-        return options_hash(self.options.track_options(), detect_hash, embedder)
+    def _track_hash(self, detect: dict[str, Any]) -> str:
+        """
+        Args:
+            detect: the facts of the detections.
+        """
+        appearance = self.options.embeds and detect["embedded"]
+        embedder = models_used(detect)["embedder"]["sha256"] if appearance else ""
+        return track_hash(self.options, detect["options_hash"], embedder)
 
     def _footer(self, hash_: str) -> Footer:
         return Footer(self.ep_id, self._source_sha256, hash_)
@@ -144,7 +147,7 @@ class EpisodeRun:
             files.append(self.folder.embeddings)
         if not all(path.exists() for path in files):
             return False
-        wanted = self._footer(self._detect_hash())
+        wanted = self._footer(detect_hash(self.options))
         return all(Footer.read(path) == wanted for path in files)
 
     def finished(self) -> bool:
@@ -162,15 +165,14 @@ class EpisodeRun:
         if not all(path.exists() for path in needed):
             return False
         if operation != "track" and not (
-            detect["options_hash"] == self._detect_hash()
+            detect["options_hash"] == detect_hash(self.options)
             and (detect["embedded"] or not self.options.embeds)
             and self._stored["source"]["sha256"] == self._source_sha256
         ):
             return False
         if operation == "detect":
             return True
-        appearance = self.options.embeds and detect["embedded"]
-        wanted = self._track_hash(detect["options_hash"], appearance)
+        wanted = self._track_hash(detect)
         return bool(steps.get("track", {}).get("options_hash") == wanted)
 
     def identity(self) -> str:
@@ -178,8 +180,9 @@ class EpisodeRun:
 
         Two requests with the same one have the same result. Reads the whole video.
         """
-        detect = self._detect_hash()
-        track = self._track_hash(detect, self.options.embeds)
+        detect = detect_hash(self.options)
+        embedder = self.options.networks().get("embedder")
+        track = track_hash(self.options, detect, sha256_of(embedder) if embedder else "")
         parts = (self._source_sha256, detect, track, self.request.operation, self.folder.path)
         return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
@@ -205,7 +208,7 @@ class EpisodeRun:
             current().log("detect: stored detections are of this video and options, kept")
             facts = self._stored_detections()
         else:
-            facts = self._work("detect", self._detect_hash())
+            facts = self._work("detect", detect_hash(self.options))
         self._steps["detect"] = facts
         if facts["frames_lost"]:
             current().log(f"detect: {lost_frames_text(facts)}", logging.WARNING)
@@ -216,8 +219,7 @@ class EpisodeRun:
         if "detect" not in self._steps:
             self._steps["detect"] = self._stored_detections()
         detect = self._steps["detect"]
-        appearance = self.options.embeds and detect["embedded"]
-        facts = self._work("track", self._track_hash(detect["options_hash"], appearance))
+        facts = self._work("track", self._track_hash(detect))
         for warning in facts["warnings"]:
             current().log(f"track: {warning}", logging.WARNING)
         self._steps["track"] = facts
@@ -293,7 +295,7 @@ class EpisodeRun:
             options |= {
                 name: value
                 for name, value in self._stored.get("options", {}).items()
-                if name in self.options.detect_options()
+                if name in DETECT_FIELDS
             }
         return options
 

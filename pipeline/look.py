@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.ahead import MadeAhead
-from pipeline.detector import FaceDetector, Faces
+from pipeline.detector import FaceDetector, open_detector
 from pipeline.embedder import FaceEmbedder, align
+from pipeline.faces import Faces
 from pipeline.links import EmbeddingPlan
 from pipeline.options import ResolvedOptions
 from pipeline.pace import wait_for_leave
@@ -186,8 +187,11 @@ class LookThreads:
     def _thread(self) -> None:
         """Embeds what waits to be embedded, else looks at the next frame."""
         try:
-            detector = FaceDetector(self._options.det_size, self._options.device)
-            embedder = FaceEmbedder(detector.device) if self._options.embeds else None
+            options = self._options
+            detector = open_detector(
+                options.detector, det_size=options.det_size, device=options.device
+            )
+            embedder = FaceEmbedder(options.embedder, options.device) if options.embeds else None
             self.device = detector.device
             while not self._failed.is_set():
                 wait_for_leave()

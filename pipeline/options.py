@@ -14,6 +14,14 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import OptionError
+from pipeline.model_table import (
+    DEFAULT_DETECTOR,
+    DEFAULT_EMBEDDER,
+    MODELS,
+    Asset,
+    Detector,
+    Embedder,
+)
 
 ALGORITHM_VERSION = 2
 """Raised when the same options give other rows than before, so that old results count as stale."""
@@ -117,6 +125,18 @@ class Options(BaseModel):
         description="A face hidden for up to this many seconds keeps its track; "
         "the gap is filled with interpolated rows.",
     )
+    detector: Detector = Field(
+        DEFAULT_DETECTOR,
+        title="Detector",
+        description="The network that finds faces; others than the default have to be pulled "
+        "first: facetracks models list.",
+    )
+    embedder: Embedder = Field(
+        DEFAULT_EMBEDDER,
+        title="Embedder",
+        description="The network whose face embeddings StrongSORT compares; others than the "
+        "default have to be pulled first.",
+    )
     device: Device = Field(
         Device.auto,
         title="Device",
@@ -174,6 +194,10 @@ class Options(BaseModel):
         return ResolvedOptions(**{**PROFILE_DEFAULTS[self.profile], **given})
 
 
+DETECT_FIELDS = ("stride", "det_size", "detector", "embedder")
+"""The options that detections keep when they are tracked again."""
+
+
 class ResolvedOptions(Options):
     """Options in which `stride` and `det_size` are numbers; `cpu_threads` may be None (all)."""
 
@@ -188,6 +212,14 @@ class ResolvedOptions(Options):
     def detect_options(self) -> dict[str, Any]:
         """The options that decide the rows of the detections."""
         return {"stride": self.stride, "det_size": self.det_size}
+
+    def networks(self) -> dict[str, Asset]:
+        """The networks that detection runs: `detector`, and where it embeds `embedder`.
+
+        They enter the options hash by the sha256 of their weights, not by name.
+        """
+        used = {"detector": MODELS[self.detector]}
+        return used | ({"embedder": MODELS[self.embedder]} if self.embeds else {})
 
     def track_options(self) -> dict[str, Any]:
         """The options that decide the tracks, given the detections."""

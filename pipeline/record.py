@@ -14,7 +14,8 @@ from typing import Any
 
 from pipeline.files import written_whole
 from pipeline.footer import SCHEMA_VERSION
-from pipeline.models import DETECTOR_NAME, DETECTOR_SHA256, SFACE
+from pipeline.model_table import MODELS, SFACE, Detector
+from pipeline.models import identity_of
 
 _PACKAGES = ("facetracks", "onnxruntime", "opencv-python", "boxmot", "scenedetect", "av", "pyarrow")
 
@@ -52,16 +53,13 @@ class RunRecord:
 
     def _content(self) -> dict[str, Any]:
         used = [step["usage"] for step in self.steps.values() if "usage" in step]
-        models = {"detector": {"name": DETECTOR_NAME, "sha256": DETECTOR_SHA256}}
-        if self.steps["detect"]["embedded"]:
-            models["embedder"] = {"name": SFACE.name, "sha256": SFACE.sha256}
         return {
             "schema_version": SCHEMA_VERSION,
             "ep_id": self.ep_id,
             "operation": self.operation,
             "source": self.source,
             "options": self.options,
-            "models": models,
+            "models": models_used(self.steps["detect"]),
             "versions": {"python": platform.python_version()}
             | {name: version(name) for name in _PACKAGES},
             "machine": {"system": platform.platform(), "cpu_threads": self.cpu_threads},
@@ -98,6 +96,18 @@ def read_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return dict(record) if record.get("schema_version") == SCHEMA_VERSION else {}
+
+
+def models_used(detect: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Name and sha256 of the `detector`, and where there are embeddings of the `embedder`.
+
+    Args:
+        detect: the facts of the detections. Those from before there was a choice name no networks.
+    """
+    if "models" in detect:
+        return dict(detect["models"])
+    used = {"detector": identity_of(MODELS[Detector.mobilenet])}
+    return used | ({"embedder": identity_of(SFACE)} if detect["embedded"] else {})
 
 
 def lost_frames_text(facts: dict[str, Any]) -> str:

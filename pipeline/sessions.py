@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnxruntime
 
-from pipeline.errors import OptionError
+from pipeline.errors import ModelError, OptionError, one_line
 from pipeline.options import Device
 
 PROVIDERS = {
@@ -16,31 +16,66 @@ PROVIDERS = {
 """Execution provider of each device, the best first."""
 
 
-def choose_device(device: Device, available: list[str]) -> Device:
-    """The device to use: the wanted one, or for `auto` the best there is.
+def devices_for(device: Device, available: list[str]) -> list[Device]:
+    """The devices to try, the best first: the wanted one alone, or for `auto` all there are.
+
+    Args:
+        available: execution providers, as `onnxruntime.get_available_providers` gives them.
 
     Raises:
         OptionError: the wanted one is not among the available providers.
     """
     present = [known for known, provider in PROVIDERS.items() if provider in available]
     if device is Device.auto:
-        return present[0]
+        return present
     if device not in present:
         names = ", ".join(present)
         raise OptionError(
             f"device '{device}' is not there: this onnxruntime has {names}; "
             "choose one of them or install the onnxruntime build for it"
         )
-    return device
+    return [device]
 
 
-def open_session(model: bytes | str, device: Device) -> onnxruntime.InferenceSession:
+def open_session(
+    model: bytes | str, device: Device, available: list[str] | None = None
+) -> tuple[onnxruntime.InferenceSession, Device]:
     """A session of one thread; parallel work uses several sessions, which scale better.
+
+    A provider that onnxruntime lists may still not start, as CUDA's does where CUDA's libraries
+    are missing; onnxruntime then runs the network on the CPU and goes on.
 
     Args:
         model: the ONNX file's content, or its path.
-        device: any but `auto`.
+        available: execution providers to choose from; default: those of this onnxruntime.
+
+    Returns:
+        The session, and the device it runs on: with `auto` the best one that starts.
+
+    Raises:
+        OptionError: the device is not there, or does not start.
+        ModelError: the file is no network.
     """
+    if available is None:
+        available = onnxruntime.get_available_providers()
+    for candidate in devices_for(device, available):
+        session, reason = _try_to_open(model, candidate)
+        if session is not None:
+            return session, candidate
+        if candidate is Device.cpu:
+            raise ModelError(f"{_name(model)} cannot be opened as a network: {reason}")
+        if device is not Device.auto:
+            raise OptionError(
+                f"device '{device}' does not start ({reason}): "
+                "install what it needs, or choose auto or cpu"
+            )
+    raise OptionError("this onnxruntime cannot run on the CPU: install the package onnxruntime")
+
+
+def _try_to_open(
+    model: bytes | str, device: Device
+) -> tuple[onnxruntime.InferenceSession | None, str]:
+    """A session that does run on the device, or why there is none."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -50,4 +85,16 @@ def open_session(model: bytes | str, device: Device) -> onnxruntime.InferenceSes
     providers = [PROVIDERS[device]]
     if device is not Device.cpu:
         providers.append(PROVIDERS[Device.cpu])
-    return onnxruntime.InferenceSession(model, options, providers=providers)
+    try:
+        session = onnxruntime.InferenceSession(
+            model, options, providers=providers, enable_fallback=0
+        )
+    except Exception as error:  # onnxruntime's errors have no base of their own
+        return None, one_line(error)
+    if PROVIDERS[device] not in session.get_providers():
+        return None, f"onnxruntime could not load its {PROVIDERS[device]}"
+    return session, ""
+
+
+def _name(model: bytes | str) -> str:
+    return model if isinstance(model, str) else "the file"

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import ResultError
 from pipeline.files import written_whole
 from pipeline.footer import Footer, facts_metadata
+from pipeline.model_table import SFACE, Asset
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """Left and right as seen in the picture."""
@@ -72,13 +73,20 @@ DETECTIONS = pa.schema(
 )
 """One row a face a frame that was looked at."""
 
-EMBEDDINGS = pa.schema(
-    [
-        _field("det_id", pa.int64(), "the detection that was embedded"),
-        _field("embedding", pa.list_(pa.float32(), 128), "SFace vector of length 1"),
-    ]
-)
-"""One row an embedded face; only with `--tracker strongsort`."""
+
+def embeddings_schema(embedder: Asset) -> pa.Schema:
+    """One row an embedded face; only with `--tracker strongsort`."""
+    vector = pa.list_(pa.float32(), embedder.dimensions)
+    return pa.schema(
+        [
+            _field("det_id", pa.int64(), "the detection that was embedded"),
+            _field("embedding", vector, f"{embedder.method} vector of length 1"),
+        ]
+    )
+
+
+EMBEDDINGS = embeddings_schema(SFACE)
+"""With the default embedder."""
 
 TRACKS = pa.schema(
     [

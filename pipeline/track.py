@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import pace, tables
-from pipeline.embedder import DIMENSIONS
 from pipeline.episode import EpisodeFolder
 from pipeline.footer import Footer
 from pipeline.links import EmbeddingPlan
@@ -260,12 +259,13 @@ class _Summary:
 
 
 def _spread_embeddings(folder: EpisodeFolder, detections: pa.Table) -> np.ndarray[Any, Any] | None:
-    """`(N, 128)`: each detection's embedding, its own or that of the one it carries on."""
+    """`(N, D)`: each detection's embedding, its own or that of the one it carries on."""
     own, theirs = Footer.read(folder.embeddings), Footer.read(folder.detections)
     if own is None or own != theirs:
         return None
     stored = read_table(folder.embeddings)
-    vectors = np.array(stored.column("embedding").to_pylist(), np.float32).reshape(-1, DIMENSIONS)
+    dimensions = stored.schema.field("embedding").type.list_size
+    vectors = np.array(stored.column("embedding").to_pylist(), np.float32).reshape(-1, dimensions)
     det_id = column(detections, "det_id").tolist()
     boxes = np.stack([column(detections, side) for side in _BOX], axis=1)
     shot_id, pts_s = column(detections, "shot_id"), column(detections, "pts_s")
@@ -283,6 +283,4 @@ def _spread_embeddings(folder: EpisodeFolder, detections: pa.Table) -> np.ndarra
 
 def _alike(count: int) -> np.ndarray[Any, Any]:
     """The same vector for every face, which leaves the decision to motion."""
-    vectors = np.zeros((count, DIMENSIONS), np.float32)
-    vectors[:, 0] = 1.0
-    return vectors
+    return np.ones((count, 1), np.float32)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.detector import MIN_SCORE
+from pipeline.faces import MIN_SCORE
 from pipeline.options import ResolvedOptions, Tracker
 
 Assignment = NDArray[np.int64]

@@ -1,0 +1,85 @@
+"""The faces of one picture, and what every detector does alike to find them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_SCORE = 0.2
+"""Detections below are noise to every tracker; not stored."""
+
+NMS_IOU = 0.4
+"""Of two boxes that overlap more, the one with the lower score is dropped."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces of one picture, best score first.
+
+    Attributes:
+        boxes: `(N, 4)` float32, xyxy pixels of the stored frame, inside it.
+        scores: `(N,)` float32 in 0..1.
+        landmarks: `(N, 5, 2)` float32, xy pixels: left eye, right eye, nose, left and right
+            mouth corner, left and right as seen in the picture.
+    """
+
+    boxes: Floats
+    scores: Floats
+    landmarks: Floats
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def detector_input_size(width: int, height: int, det_size: float) -> tuple[int, int]:
+    """Width and height the picture is scaled to: longer side `det_size`, never upscaled."""
+    scale = min(1.0, det_size / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def best_first(scores: Floats) -> NDArray[np.intp]:
+    """Indices of the scores of at least `MIN_SCORE`, best first."""
+    chosen = np.flatnonzero(scores >= MIN_SCORE)
+    return chosen[np.argsort(-scores[chosen], kind="stable")]
+
+
+def suppress(boxes: Floats, scores: Floats) -> NDArray[np.intp]:
+    """Indices that non-maximum suppression keeps, best first.
+
+    Args:
+        boxes: `(N, 4)` xyxy pixels.
+        scores: `(N,)` of at least `MIN_SCORE`.
+    """
+    if not len(boxes):
+        return np.empty(0, np.intp)
+    xywh = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+    kept = cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), MIN_SCORE, NMS_IOU)
+    return np.asarray(kept, np.intp).ravel()
+
+
+def faces_in_frame(
+    boxes: Floats,
+    scores: Floats,
+    landmarks: Floats,
+    size: tuple[int, int],
+    frame_size: tuple[int, int],
+) -> Faces:
+    """Scales what was found to the stored frame; boxes are cut at its edges.
+
+    Args:
+        boxes: `(N, 4)` xyxy pixels of the scaled picture.
+        landmarks: `(N, 5, 2)` xy pixels of it.
+        size: its width and height.
+        frame_size: width and height of the stored frame.
+    """
+    scale = np.divide(frame_size, size, dtype=np.float32)
+    boxes = boxes.reshape(-1, 2, 2) * scale
+    np.clip(boxes, 0, np.array(frame_size, np.float32), out=boxes)
+    boxes = boxes.reshape(-1, 4)
+    inside = (boxes[:, 2] - boxes[:, 0] >= 1) & (boxes[:, 3] - boxes[:, 1] >= 1)
+    return Faces(boxes[inside], scores[inside], (landmarks * scale)[inside])
