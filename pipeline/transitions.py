@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from pipeline.video import Frame, Image
 
-SIZE = (32, 18)
-"""Width and height of the tiny picture: coarse, so that small movements do not show."""
+SIZE = (64, 36)
+"""Width and height of the tiny picture: small movements do not show, pans are not straight."""
 
 WINDOW_S = 1.2
 """A dissolve that lasts longer than this is not found."""
@@ -30,13 +30,15 @@ _DIFFERENT = 16.0
 """Root mean square of the difference of two pictures, in grey levels: less is the same picture."""
 _UNLIKE = 0.6
 """Correlation of a dissolve's two pictures; a camera that moves a little leaves more, 0.7 to 1."""
-_OFF_LINE = 0.3
+_OFF_LINE = {"dissolve": 0.28, "fade": 0.45}
 """Greatest distance of a frame from the line, in parts of its length. Of pictures that correlate
-less than `_UNLIKE`, cameras and people in the evaluation media leave 0.42 and more."""
+less than `_UNLIKE`, cameras and people in the evaluation media leave it by 0.33 and more."""
 _GRADUAL_S = {"dissolve": 0.2, "fade": 0.12}
 """Seconds that the way from a tenth to nine tenths takes at least."""
 _STEP, _BACK = 0.45, 0.1
 """Longest step on the line from frame to frame, and longest way back, in parts of its length."""
+_APART_S = {"dissolve": 0.3, "fade": WINDOW_S}
+"""Seconds between two transitions of a kind; less is one. Black may last that long in a fade."""
 _FLAT = 10.0
 """Standard deviation below which a picture is of one colour: black, if it is dark, or white."""
 _BLACK, _WHITE = 32.0, 223.0
@@ -68,7 +70,7 @@ class Transition:
 class _Seen:
     index: int
     pts_s: float
-    grey: Floats
+    grey: NDArray[Any]
 
 
 class TransitionFinder:
@@ -87,8 +89,8 @@ class TransitionFinder:
         Args:
             image: `(H, W, 3)` uint8 BGR, the frame's picture in any size.
         """
-        tiny = cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)
-        grey = cv2.cvtColor(tiny, cv2.COLOR_BGR2GRAY).astype(np.float32).ravel()
+        tiny = cv2.resize(image, SIZE, interpolation=cv2.INTER_LINEAR)
+        grey = cv2.cvtColor(tiny, cv2.COLOR_BGR2GRAY)
         self._seen.append(_Seen(frame.index, frame.pts_s, grey))
         while frame.pts_s - self._seen[0].pts_s > WINDOW_S:
             self._seen.popleft()
@@ -113,21 +115,21 @@ class TransitionFinder:
 
     def _check(self, kind: Literal["fade", "dissolve"], window: list[_Seen]) -> None:
         """Notes a transition, where the window's frames lie on the line from first to last."""
-        first, last = window[0].grey, window[-1].grey
+        first, last = (window[i].grey.ravel().astype(np.float32) for i in (0, -1))
         line = last - first
         contrast = float(np.sqrt(np.mean(line * line)))
         if len(window) < 4 or contrast < _DIFFERENT:
             return
         if kind == "dissolve" and _correlation(first, last) >= _UNLIKE:
             return
-        way = np.stack([seen.grey for seen in window]) - first
+        way = np.stack([seen.grey.ravel() for seen in window]) - first
         part = way @ line / float(line @ line)
         step = np.diff(part)
         if step.max() > _STEP or step.min() < -_BACK:
             return
         off = np.sqrt(np.mean((way - part[:, None] * line) ** 2, axis=1)) / contrast
         between = np.flatnonzero((part > 0.1) & (part < 0.9))
-        if off.max() > _OFF_LINE or not len(between):
+        if off.max() > _OFF_LINE[kind] or not len(between):
             return
         start, end = window[between[0]], window[between[-1]]
         if end.pts_s - start.pts_s >= _GRADUAL_S[kind]:
@@ -136,7 +138,8 @@ class TransitionFinder:
     def _note(self, new: Transition, contrast: float) -> None:
         """Windows overlap: the one that spans the greater change knows the transition best."""
         known = self.found[-1] if self.found else None
-        if known is None or new.kind != known.kind or new.first_pts_s > known.last_pts_s + 0.3:
+        apart_s = np.inf if known is None else new.first_pts_s - known.last_pts_s
+        if known is None or new.kind != known.kind or apart_s > _APART_S[new.kind]:
             self.found.append(new)
             self._contrast = contrast
         elif new.kind == "fade":
@@ -152,9 +155,9 @@ class TransitionFinder:
             self.found[-1], self._contrast = new, contrast
 
 
-def _is_flat(grey: Floats) -> bool:
-    mean = float(grey.mean())
-    return not _BLACK < mean < _WHITE and float(grey.std()) < _FLAT
+def _is_flat(grey: NDArray[Any]) -> bool:
+    mean, deviation = cv2.meanStdDev(grey)
+    return not _BLACK < float(mean[0, 0]) < _WHITE and float(deviation[0, 0]) < _FLAT
 
 
 def _correlation(one: Floats, other: Floats) -> float:
