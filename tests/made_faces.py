@@ -70,7 +70,7 @@ class Sprite:
 def photos(shared_data: Path | None) -> list[Photo]:
     """Pictures of the sample clip and, where the evaluation media are, of those."""
     detector = FaceDetector(640)
-    sources = [(models.pull(models.SAMPLE), (0,))]
+    sources: list[tuple[Path, tuple[int, ...]]] = [(models.pull(models.SAMPLE), (0,))]
     if shared_data is not None:
         sources += [(shared_data / "clips" / name, frames) for name, frames in _CLIPS.items()]
     found = [_seen(image, name, detector) for image, name in _stills(sources)]

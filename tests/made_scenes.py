@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -124,7 +124,7 @@ class CameraScene:
         ])  # fmt: skip
 
     def _film(self, matrix: NDArray[np.float64]) -> Image:
-        return _warp(self.photo.image, matrix, self.size)
+        return np.asarray(_warp(self.photo.image, matrix, self.size), np.uint8)
 
     def _faces(
         self,
@@ -173,7 +173,7 @@ class ActorScene:
             scale = part * width / (box[2] - box[0])
             shift = np.array([x * width, y * height]) - scale * (box[:2] + box[2:]) / 2
             matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-            alpha = _warp(actor.sprite.alpha, matrix, (width, height))
+            alpha = _warp(actor.sprite.alpha, matrix, (width, height)).astype(np.float32)
             over = _warp(actor.sprite.image, matrix, (width, height))
             image = (image * (1 - alpha[..., None]) + over * alpha[..., None]).astype(np.uint8)
             faces = [_covered(face, alpha) for face in faces]
@@ -193,7 +193,7 @@ def _moved(box: Box, matrix: NDArray[np.float64]) -> Box:
     return np.asarray(corners.ravel())
 
 
-def _warp(image: NDArray[np.generic], matrix: NDArray[np.float64], size: tuple[int, int]) -> Image:
+def _warp(image: NDArray[Any], matrix: NDArray[np.float64], size: tuple[int, int]) -> NDArray[Any]:
     """The picture through a camera; shrunk by halves first, as a lens would, without moiré."""
     scale = matrix[0, 0]
     while scale < 0.5:

@@ -209,7 +209,10 @@ class Director:
             parts.append(Part(self.scene(), comes, change_s))
         episode = Episode(parts)
         flashes = int(self._random.integers(0, 3))
-        episode.flashes_s = sorted(self._between(1, episode.duration_s - 1) for _ in range(flashes))
+        wanted = sorted(self._between(1, episode.duration_s - 1) for _ in range(flashes))
+        # A cut less than 0.25 s after a flash is not told from it (`pipeline.shots.MIN_SHOT_S`).
+        changes = [*episode.cuts_s, *(at for _, *ends in episode.transitions_s() for at in ends)]
+        episode.flashes_s = [at for at in wanted if all(abs(at - x) > 0.6 for x in changes)]
         return episode
 
     def scene(self) -> Scene:
