@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from flows import run_detect_track
 from pipeline.shots import with_shots
 from pipeline.transitions import Transition, TransitionFinder
 from pipeline.video import VideoReader, probe
@@ -142,6 +144,23 @@ def test_what_is_neither_fade_nor_dissolve(
 )  # fmt: skip
 def test_a_clip_without_any_has_none(clip: str, shared_data: Path) -> None:
     assert _found(shared_data / clip)[1] == []
+
+
+def test_a_face_keeps_its_track_through_a_fade_that_the_run_reports(
+    sample: Path, tmp_path: Path
+) -> None:
+    images = _fade(media.pictures(sample, 75), 30, 16, 0)
+    video = media.write_video(tmp_path / "a.mp4", images)
+    answer = run_detect_track(video, output_root=tmp_path / "out", stride=1)
+    assert answer["status"] == "completed", answer
+    record = json.loads((tmp_path / "out" / "a" / "run.json").read_text())
+    detect = record["steps"]["detect"]
+    assert (detect["fades"], detect["dissolves"], detect["shots"]) == (1, 0, 1)
+    (fade,) = detect["transitions"]
+    assert fade["kind"] == "fade"
+    assert 27 <= fade["first_frame"] < fade["last_frame"] <= 48
+    assert fade["last_pts_s"] == pytest.approx(fade["last_frame"] / 25)
+    assert answer["summary"]["tracks"] == 1
 
 
 def test_transitions_are_told_in_order(face: list[Image], tmp_path: Path) -> None:
