@@ -36,7 +36,8 @@ def detect_episode(
 
     Returns:
         The facts that also stand in the footer of the frames table: `video` (the probe),
-        `frames`, `frames_lost`, `duration_s`, `looks`, `shots`, `detections`, ...; and `device`
+        `frames`, `frames_lost`, `duration_s`, `looks`, `shots`,
+        `transitions` (`Transition` records), `detections`, ...; and `device`
         and `first_frame_at`, the clock time at which the first frame was there to look at.
 
     Raises:
@@ -64,6 +65,7 @@ def detect_episode(
             det_ids = sorted(detections.embedded)
             vectors = [detections.embedded[det_id] for det_id in det_ids]
             embeddings.append({"det_id": det_ids, "embedding": vectors})
+        transitions = source.transitions.found
         facts = {
             "video": info.as_record(),
             "frames": source.read,
@@ -72,6 +74,9 @@ def detect_episode(
             "duration_s": _duration_s(source.last_pts_s, info),
             "looks": detections.looks,
             "shots": source.shots,
+            "fades": sum(change.kind == "fade" for change in transitions),
+            "dissolves": sum(change.kind == "dissolve" for change in transitions),
+            "transitions": [change.as_record() for change in transitions],
             "detections": table.rows,
             "embedded": options.embeds,
             "embeddings": len(detections.embedded),

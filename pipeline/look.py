@@ -27,6 +27,7 @@ from pipeline.pace import wait_for_leave
 from pipeline.progress import Progress
 from pipeline.shots import with_shots
 from pipeline.tables import LANDMARKS, TableWriter
+from pipeline.transitions import TransitionFinder
 from pipeline.video import Frame, Image, VideoInfo, VideoReader
 
 _PROGRESS_EVERY_S = 0.25
@@ -56,7 +57,10 @@ class FrameSource:
         self._reader = reader
         self._stride = stride
         self._ep_id = ep_id
-        self._shot_frames = with_shots(reader.frames(), info.frame_rate, info.time_base)
+        self.transitions = TransitionFinder()
+        self._shot_frames = with_shots(
+            reader.frames(), info.frame_rate, info.time_base, self.transitions
+        )
         self._pending: list[tuple[int, float, int, bool]] = []
 
     def looks(self, frames_table: TableWriter) -> Iterator[Look]:

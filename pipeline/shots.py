@@ -18,6 +18,7 @@ from scenedetect import FrameTimecode
 from scenedetect.common import Timecode
 from scenedetect.detectors import AdaptiveDetector
 
+from pipeline.transitions import TransitionFinder
 from pipeline.video import Frame, Image
 
 MIN_SHOT_S = 0.25
@@ -38,11 +39,18 @@ class ShotFrame:
 
 
 def with_shots(
-    frames: Iterable[Frame], frame_rate: Fraction, time_base: Fraction
+    frames: Iterable[Frame],
+    frame_rate: Fraction,
+    time_base: Fraction,
+    transitions: TransitionFinder | None = None,
 ) -> Iterator[ShotFrame]:
-    """The same frames, each with its shot, a few frames late."""
+    """The same frames, each with its shot, a few frames late.
+
+    Args:
+        transitions: is shown every frame and told of every cut.
+    """
     before: ShotFrame | None = None
-    for item in _numbered(frames, frame_rate, time_base):
+    for item in _numbered(frames, frame_rate, time_base, transitions or TransitionFinder()):
         if before is not None:
             before.ends_shot = item.starts_shot
             yield before
@@ -53,7 +61,10 @@ def with_shots(
 
 
 def _numbered(
-    frames: Iterable[Frame], frame_rate: Fraction, time_base: Fraction
+    frames: Iterable[Frame],
+    frame_rate: Fraction,
+    time_base: Fraction,
+    transitions: TransitionFinder,
 ) -> Iterator[ShotFrame]:
     """The frames with their shots; where those end is not known yet."""
     detector = AdaptiveDetector(min_scene_len=MIN_SHOT_S, luma_only=True)
@@ -67,11 +78,14 @@ def _numbered(
             start_pts = frame.pts
         waiting.append(frame)
         clock = FrameTimecode(Timecode(frame.pts - start_pts, time_base), frame_rate)
-        cut = bool(detector.process_frame(clock, _small(frame.image)))
+        small = _small(frame.image)
+        cut = bool(detector.process_frame(clock, small))
+        transitions.add(frame, small)
         if len(waiting) > delay:
             if cut:
                 shot_id += 1
                 fresh = True
+                transitions.cut(waiting[0].index)
             yield ShotFrame(waiting.popleft(), shot_id, fresh)
             fresh = False
     for frame in waiting:

@@ -1,0 +1,165 @@
+"""Fades and dissolves, told from tiny grey pictures of the frames that go by.
+
+While one picture turns into another, every frame lies on the straight line between the two (the
+model of chromatic edits in Hampapur et al., "Production model based digital video segmentation",
+1995). A camera that moves, or people who do, leave that line. It is tested on windows that end
+at the newest frame, about ten times a second, so that the stage is delayed by nothing. Nothing is
+done about a transition: a shot, and a track, may go through it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.video import Frame, Image
+
+SIZE = (64, 36)
+"""Width and height of the tiny picture: small movements do not show, pans are not straight."""
+
+WINDOW_S = 1.2
+"""A dissolve that lasts longer than this is not found."""
+
+_CHECK_EVERY_S = 0.09
+_DIFFERENT = 16.0
+"""Root mean square of the difference of two pictures, in grey levels: less is the same picture."""
+_UNLIKE = 0.6
+"""Correlation of a dissolve's two pictures; a camera that moves a little leaves more, 0.7 to 1."""
+_OFF_LINE = {"dissolve": 0.28, "fade": 0.45}
+"""Greatest distance of a frame from the line, in parts of its length. Of pictures that correlate
+less than `_UNLIKE`, cameras and people in the evaluation media leave it by 0.33 and more."""
+_GRADUAL_S = {"dissolve": 0.2, "fade": 0.12}
+"""Seconds that the way from a tenth to nine tenths takes at least."""
+_STEP, _BACK = 0.45, 0.1
+"""Longest step on the line from frame to frame, and longest way back, in parts of its length."""
+_APART_S = {"dissolve": 0.3, "fade": WINDOW_S}
+"""Seconds between two transitions of a kind; less is one. Black may last that long in a fade."""
+_FLAT = 10.0
+"""Standard deviation below which a picture is of one colour: black, if it is dark, or white."""
+_BLACK, _WHITE = 32.0, 223.0
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A change of the picture that takes a while.
+
+    Attributes:
+        kind: `fade` (to or from black or white, or through it) or `dissolve`.
+        first_frame, last_frame: 0-based, of the frames that are neither picture wholly.
+        first_pts_s, last_pts_s: their times, seconds on the container's clock.
+    """
+
+    kind: Literal["fade", "dissolve"]
+    first_frame: int
+    last_frame: int
+    first_pts_s: float
+    last_pts_s: float
+
+    def as_record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    index: int
+    pts_s: float
+    grey: NDArray[Any]
+
+
+class TransitionFinder:
+    """Takes every frame's picture, and knows the fades and dissolves up to there."""
+
+    def __init__(self) -> None:
+        self.found: list[Transition] = []
+        self._seen: deque[_Seen] = deque()
+        self._flat_at = -1
+        self._checked_s = -np.inf
+        self._contrast = 0.0
+
+    def add(self, frame: Frame, image: Image) -> None:
+        """The next frame.
+
+        Args:
+            image: `(H, W, 3)` uint8 BGR, the frame's picture in any size.
+        """
+        tiny = cv2.resize(image, SIZE, interpolation=cv2.INTER_LINEAR)
+        grey = cv2.cvtColor(tiny, cv2.COLOR_BGR2GRAY)
+        self._seen.append(_Seen(frame.index, frame.pts_s, grey))
+        while frame.pts_s - self._seen[0].pts_s > WINDOW_S:
+            self._seen.popleft()
+        flat = _is_flat(grey)
+        due = frame.pts_s - self._checked_s >= _CHECK_EVERY_S
+        if flat and self._flat_at != frame.index - 1:
+            self._check("fade", list(self._seen))
+        elif due and not flat:
+            self._checked_s = frame.pts_s
+            after = [seen for seen in self._seen if seen.index >= self._flat_at]
+            if after[0].index == self._flat_at:
+                self._check("fade", after)
+            elif frame.pts_s - self._seen[0].pts_s >= WINDOW_S - _CHECK_EVERY_S:
+                self._check("dissolve", list(self._seen))
+        if flat:
+            self._flat_at = frame.index
+
+    def cut(self, first_frame: int) -> None:
+        """A hard cut was found: no transition goes across it."""
+        while self._seen and self._seen[0].index < first_frame:
+            self._seen.popleft()
+
+    def _check(self, kind: Literal["fade", "dissolve"], window: list[_Seen]) -> None:
+        """Notes a transition, where the window's frames lie on the line from first to last."""
+        first, last = (window[i].grey.ravel().astype(np.float32) for i in (0, -1))
+        line = last - first
+        contrast = float(np.sqrt(np.mean(line * line)))
+        if len(window) < 4 or contrast < _DIFFERENT:
+            return
+        if kind == "dissolve" and _correlation(first, last) >= _UNLIKE:
+            return
+        way = np.stack([seen.grey.ravel() for seen in window]) - first
+        part = way @ line / float(line @ line)
+        step = np.diff(part)
+        if step.max() > _STEP or step.min() < -_BACK:
+            return
+        off = np.sqrt(np.mean((way - part[:, None] * line) ** 2, axis=1)) / contrast
+        between = np.flatnonzero((part > 0.1) & (part < 0.9))
+        if off.max() > _OFF_LINE[kind] or not len(between):
+            return
+        start, end = window[between[0]], window[between[-1]]
+        if end.pts_s - start.pts_s >= _GRADUAL_S[kind]:
+            self._note(Transition(kind, start.index, end.index, start.pts_s, end.pts_s), contrast)
+
+    def _note(self, new: Transition, contrast: float) -> None:
+        """Windows overlap: the one that spans the greater change knows the transition best."""
+        known = self.found[-1] if self.found else None
+        apart_s = np.inf if known is None else new.first_pts_s - known.last_pts_s
+        if known is None or new.kind != known.kind or apart_s > _APART_S[new.kind]:
+            self.found.append(new)
+            self._contrast = contrast
+        elif new.kind == "fade":
+            # Out and in again are one fade.
+            self.found[-1] = Transition(
+                "fade",
+                min(known.first_frame, new.first_frame),
+                max(known.last_frame, new.last_frame),
+                min(known.first_pts_s, new.first_pts_s),
+                max(known.last_pts_s, new.last_pts_s),
+            )
+        elif contrast > self._contrast:
+            self.found[-1], self._contrast = new, contrast
+
+
+def _is_flat(grey: NDArray[Any]) -> bool:
+    mean, deviation = cv2.meanStdDev(grey)
+    return not _BLACK < float(mean[0, 0]) < _WHITE and float(deviation[0, 0]) < _FLAT
+
+
+def _correlation(one: Floats, other: Floats) -> float:
+    one, other = one - one.mean(), other - other.mean()
+    return float(one @ other) / max(1e-6, float(np.sqrt((one @ one) * (other @ other))))
