@@ -23,6 +23,8 @@ from pipeline.footer import Footer, facts_metadata
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """Left and right as seen in the picture."""
 
+BOX_SIDES = ("x1", "y1", "x2", "y2")
+
 _ROWS_PER_GROUP = 65_536
 _ROWS_GATHERED = 1024
 
