@@ -22,7 +22,7 @@ from pipeline.machine import CpuShare, cpu_seconds
 from pipeline.models import DETECTOR_SHA256, SFACE, locate
 from pipeline.options import options_hash
 from pipeline.process import StepProcess
-from pipeline.quality import summarize
+from pipeline.quality import quality_warnings, summarize
 from pipeline.record import RunRecord, lost_frames_text, read_record
 from pipeline.request import RunRequest, StepRequest
 from pipeline.runtime import current
@@ -244,6 +244,8 @@ class EpisodeRun:
     def finish(self) -> dict[str, Any]:
         """Writes the run record; returns the summary."""
         summary = summarize(self._steps)
+        for warning in quality_warnings(self._steps):
+            current().log(f"quality: {warning}", logging.WARNING)
         record = RunRecord(
             ep_id=self.ep_id,
             operation=self.request.operation,

@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.files import written_whole
 from pipeline.footer import SCHEMA_VERSION
 from pipeline.models import DETECTOR_NAME, DETECTOR_SHA256, SFACE
+from pipeline.quality import quality_warnings
 
 _PACKAGES = ("facetracks", "onnxruntime", "opencv-python", "boxmot", "scenedetect", "av", "pyarrow")
 
@@ -94,4 +95,4 @@ def lost_frames_text(facts: dict[str, Any]) -> str:
 def _warnings(steps: dict[str, dict[str, Any]]) -> list[str]:
     detect = steps["detect"]
     warnings = [lost_frames_text(detect)] if detect["frames_lost"] else []
-    return warnings + list(steps.get("track", {}).get("warnings", []))
+    return [*warnings, *steps.get("track", {}).get("warnings", []), *quality_warnings(steps)]
