@@ -1,8 +1,8 @@
 """Measures this machine and writes `benchmarks/results/<processor>.json`.
 
 `python -m benchmarks` takes about an hour, `--quick` about half of it; `python -m benchmarks work`,
-`latency`, `backfill`, `alternatives`, `profiles` and `long` are its parts. The machine should be
-idle.
+`latency`, `backfill`, `alternatives`, `profiles`, `long` and `quality` are its parts. The machine
+should be idle.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import psutil
 from benchmarks import alternatives, backfill, latency, long, media, profiles, report, throughput
 from benchmarks.overhead import cpu_over_wall, direct_over_plain
 from benchmarks.processes import BenchError
+from benchmarks.quality import measure_quality
 from benchmarks.report import Figure
 from benchmarks.throughput import Round
 from pipeline.errors import FacetracksError, one_line
 from pipeline.machine import available_cpus
 
-_PARTS = ("work", "latency", "backfill", "alternatives", "profiles", "long")
+_PARTS = ("work", "latency", "backfill", "alternatives", "profiles", "long", "quality")
 
 
 def main() -> int:
@@ -33,7 +34,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one round of each measurement")
     parser.add_argument(
         "what", nargs="?", choices=("all", *_PARTS), default="all",
-        help="work: figures 1 to 3; latency: 4; backfill: 5; alternatives: 6; profiles: 7; long: 8",
+        help="work: figures 1 to 3; latency: 4; backfill: 5; alternatives: 6; profiles: 7; "
+        "long: 8; quality: tracks against truth",
     )  # fmt: skip
     given = parser.parse_args()
     try:
@@ -59,6 +61,8 @@ def main() -> int:
             )
         if given.what in ("all", "long"):
             _measure_section("long", lambda _: long.measure(media.clips()[-1]), {})
+        if given.what in ("all", "quality"):
+            measure_quality()
     except (BenchError, FacetracksError) as error:
         print(f"benchmarks: {one_line(error)}", file=sys.stderr)
         return 1

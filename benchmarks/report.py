@@ -29,10 +29,11 @@ _PACKAGES = (
     "pyarrow",
     "prefect",
     "celery",
+    "trackeval",
 )
 
 
-_SECTIONS = {"latency", "backfill", "alternatives", "profiles", "long"}
+_SECTIONS = {"latency", "backfill", "alternatives", "profiles", "long", "quality"}
 """Parts of the record that are measured and replaced on their own."""
 
 

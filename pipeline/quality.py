@@ -25,8 +25,8 @@ def summarize(steps: dict[str, dict[str, Any]]) -> dict[str, Any]:
         `tracks_per_shot_face`: tracks over the largest number of faces seen at once in each shot,
         summed over the shots; 1 is one track for each face.
         `short_fraction`: share of tracks shorter than 1 s that no cut ended.
-        `id_switch_estimate`: share of the embedded faces that follow one another in a track and
-        are too unlike to be one person's; None without embeddings.
+        `id_switch_estimate`: share of the clearly seen embedded faces that follow one another in
+        a track and are too unlike to be one person's; None without embeddings.
         `mean_score`: of the tracked detections.
         `faces_per_frame`: rows of tracks over frames.
         `frames_without_face`: share of frames in which none is tracked.
@@ -64,24 +64,31 @@ def quality_warnings(steps: dict[str, dict[str, Any]]) -> list[str]:
     if track["tracks"] > MOST_TRACKS_PER_MINUTE * minutes:
         warnings.append(
             f"{summary['tracks_per_minute']:.1f} tracks a minute (usual: up to "
-            f"{MOST_TRACKS_PER_MINUTE:.0f}): false alarms or broken tracks; "
-            "try a higher --min-score or --min-track-s, or a longer --max-gap-s"
+            f"{MOST_TRACKS_PER_MINUTE:.0f}): many people, false alarms or broken tracks; against "
+            "these try a higher --min-score or --min-track-s, or a longer --max-gap-s"
         )
     short = summary["short_fraction"]
     if track["tracks"] >= _ENOUGH and short > MOST_SHORT:
         warnings.append(
             f"{short:.1%} of the tracks last less than a second though no cut ends them (usual: up "
-            f"to {MOST_SHORT:.0%}): try a smaller --stride, a longer --max-gap-s to join them, or "
-            "a higher --min-track-s or --min-score to drop them"
+            f"to {MOST_SHORT:.0%}): try {_looking_more_often(steps)}a longer --max-gap-s to join "
+            "them, or a higher --min-track-s or --min-score to drop them"
         )
     switches = summary["id_switch_estimate"]
     if (track["embedded_pairs"] or 0) >= _ENOUGH and switches > MOST_ID_SWITCHES:
+        other_tracker = "" if track["appearance"] else "--tracker strongsort, "
         warnings.append(
             f"{switches:.1%} of the faces that follow one another in a track look like different "
-            f"people (usual: up to {MOST_ID_SWITCHES:.0%}): try --tracker strongsort, a smaller "
-            "--stride, a shorter --max-gap-s, or a larger --min-face"
+            f"people (usual: up to {MOST_ID_SWITCHES:.0%}): try {other_tracker}"
+            f"{_looking_more_often(steps)}a shorter --max-gap-s, or a larger --min-face"
         )
     return warnings
+
+
+def _looking_more_often(steps: dict[str, dict[str, Any]]) -> str:
+    """Names the option, where not every frame is looked at already."""
+    detect = steps["detect"]
+    return "a smaller --stride, " if detect["looks"] < detect["frames"] else ""
 
 
 def _share(part: float | None, whole: float | None) -> float | None:

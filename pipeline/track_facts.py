@@ -19,6 +19,11 @@ SAME_FACE_COSINE = 0.363
 """Two SFace embeddings below this cosine are of different people: the limit that OpenCV's zoo
 gives for SFace, where it is most accurate on LFW (opencv_zoo, models/face_recognition_sface)."""
 
+CLEAR_SCORE = 0.9
+"""Faces below this score are not compared: half hidden or turned away, a face is unlike itself.
+In the truth episodes' tracks, none of which mixes people, one in eight embedded faces is unlike
+the one before; of those above this score, none is."""
+
 
 class TrackFacts:
     """Counts over the shots of an episode. Feed it all shots in order."""
@@ -83,6 +88,7 @@ class TrackFacts:
         self._scored += int((~filled).sum())
         if self._embedded is not None:
             seen = order[~filled[order]]
+            seen = seen[scores[seen] >= CLEAR_SCORE]
             self._compare(track[seen], det_id[seen], *self._embedded)
 
     def _compare(
@@ -92,7 +98,7 @@ class TrackFacts:
         known: NDArray[np.int64],
         vectors: NDArray[np.float32],
     ) -> None:
-        """Counts the embedded faces that follow one another in a track, and are unlike."""
+        """Counts the embedded faces that follow one another in a track, and those unlike."""
         position = np.searchsorted(known, det_id)
         own = np.append(known, -1)[position] == det_id
         track, position = track[own], position[own]
@@ -112,8 +118,8 @@ class TrackFacts:
             track, summed over the shots.
             `frames_with_face`: frames in which a face is tracked.
             `mean_score`: of the tracked detections; None without any.
-            `embedded_pairs`, `unlike_pairs`: within tracks, each embedded face and the next one,
-            and those of them below `SAME_FACE_COSINE`; None without embeddings.
+            `embedded_pairs`, `unlike_pairs`: within tracks, each embedded face of `CLEAR_SCORE`
+            and the next one, and those of them below `SAME_FACE_COSINE`; None without embeddings.
         """
         no_embeddings = self._embedded is None
         return {

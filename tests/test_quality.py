@@ -25,12 +25,14 @@ def _facts(
     frames: int = 40,
     stride: int = 1,
     embedded: dict[int, list[float]] | None = None,
+    unclear: tuple[int, ...] = (),
 ) -> dict[str, Any]:
     """Counts over one shot at 10 frames a second.
 
     Args:
         tracks: the frames of each track; detections are numbered in the order given.
         embedded: vectors by detection.
+        unclear: detections of score 0.8, where the others have 0.95.
     """
     rows = [(frame, number) for number, track in enumerate(tracks) for frame in track]
     table = pd.DataFrame(rows, columns=["frame", "track"])
@@ -42,7 +44,7 @@ def _facts(
         known = np.array(sorted(embedded), np.int64), vectors.reshape(-1, 2)
     facts = TrackFacts(0.6, known)
     index = np.arange(frames)
-    scores = np.full(len(table), 0.9, np.float32)
+    scores = np.where(table.det_id.isin(unclear), 0.8, 0.95).astype(np.float32)
     facts.add_faces(table.frame.to_numpy(), scores)
     facts.add_tracks(
         (index % stride == 0) | (index == frames - 1),
@@ -86,7 +88,7 @@ def test_faces_at_once_are_those_of_the_fullest_frame_of_each_shot() -> None:
 def test_frames_and_scores_are_those_of_the_tracks() -> None:
     found = _facts([[*range(10)], [*range(5, 15)]])
     assert found["frames_with_face"] == 15
-    assert found["mean_score"] == pytest.approx(0.9)
+    assert found["mean_score"] == pytest.approx(0.95)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,12 @@ def test_faces_that_follow_one_another_in_a_track_are_compared(
     assert (found["embedded_pairs"], found["unlike_pairs"]) == (pairs, unlike)
 
 
+def test_a_face_that_is_not_clearly_seen_is_compared_with_none() -> None:
+    vectors = {0: [1.0, 0.0], 5: [0.0, 1.0], 9: [1.0, 0.0]}
+    found = _facts([[*range(10)]], embedded=vectors, unclear=(5,))
+    assert (found["embedded_pairs"], found["unlike_pairs"]) == (1, 0)
+
+
 def test_without_embeddings_there_is_no_estimate_of_switches() -> None:
     found = _facts([[*range(10)]])
     assert (found["embedded_pairs"], found["unlike_pairs"]) == (None, None)
@@ -120,12 +128,13 @@ def _steps(minutes: float = 2.0, **track: float | None) -> dict[str, dict[str, A
     return {
         "detect": {
             "duration_s": 60 * minutes, "frames": 1000, "frames_lost": 0, "shots": 21,
-            "detections": 300,
+            "detections": 300, "looks": 200,
         },
         "track": {
             "tracks": 40, "track_rows": 1500, "interpolated_rows": 1200, "mean_track_s": 2.0,
             "longest_track_s": 6.0, "short_tracks": 4, "faces_at_once": 32,
             "frames_with_face": 900, "mean_score": 0.9, "embedded_pairs": 100, "unlike_pairs": 5,
+            "appearance": False,
             **track,
         },
     }  # fmt: skip
@@ -174,6 +183,15 @@ def test_a_limit_that_is_passed_is_warned_of_with_the_option_to_turn(
     warnings = quality_warnings(steps)
     assert len(warnings) == bool(words)
     assert all(word in warnings[0] for word in words)
+
+
+def test_no_option_is_named_that_is_turned_already() -> None:
+    steps = _steps(short_tracks=13, unlike_pairs=11, appearance=True)
+    steps["detect"]["looks"] = steps["detect"]["frames"]
+    warnings = quality_warnings(steps)
+    assert len(warnings) == 2
+    for warning in warnings:
+        assert "--stride" not in warning and "strongsort" not in warning
 
 
 def test_every_number_reaches_the_record_and_the_report(sample: Path, tmp_path: Path) -> None:
