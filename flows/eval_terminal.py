@@ -61,9 +61,9 @@ def compare(a: str, b: str, *, as_json: bool) -> int:
     print("\n".join(_line(*row) for row in rows))
     agreement = found["agreement"]
     if agreement is None:
-        print("no tracks to compare in one of the two")
+        print("one of the two has only been detected: no tracks to compare")
     else:
-        print(f"IDF1 of B's tracks against A's: {agreement['idf1']:.3f}")
+        print(f"IDF1 of B's tracks against A's: {agreement:.3f}")
     return 0
 
 

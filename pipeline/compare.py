@@ -7,9 +7,9 @@ from typing import Any
 
 from pipeline.episode import EpisodeFolder
 from pipeline.errors import ResultError
-from pipeline.evaluate import evaluate
+from pipeline.evaluate import agreement
 from pipeline.record import read_record
-from pipeline.truth import BoxRows, read_tracks
+from pipeline.truth import read_tracks
 
 
 def compare(a: Path, b: Path) -> dict[str, Any]:
@@ -18,8 +18,8 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
     Returns:
         `options`: by name of each that differs, its values in A and in B; `summary`: by name of
         each number of the runs' summaries, A, B and B - A (None where either has none);
-        `agreement`: `idf1`, `tracks_a`, `tracks_b`, with A's tracks in the place of the truth, or
-        None where either has no tracks.
+        `agreement`: IDF1 of B's tracks with A's in the place of the truth, or None where either
+        has only been detected.
 
     Raises:
         ResultError: a folder has no complete result, or the two are of different videos.
@@ -58,13 +58,7 @@ def _difference(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else round(b - a, 4)
 
 
-def _agreement(a: Path, b: Path, summaries: list[dict[str, Any]]) -> dict[str, Any] | None:
-    if not all(summary.get("tracks") for summary in summaries):
+def _agreement(a: Path, b: Path, summaries: list[dict[str, Any]]) -> float | None:
+    if not all("tracks" in summary for summary in summaries):
         return None
-    tracks: list[BoxRows] = [read_tracks(a), read_tracks(b)]
-    found = evaluate(tracks[1], tracks[0])
-    return {
-        "idf1": round(found.idf1, 4),
-        "tracks_a": found.identities,
-        "tracks_b": found.tracks,
-    }
+    return round(agreement(read_tracks(b), read_tracks(a)), 4)

@@ -22,6 +22,9 @@ from pipeline.truth import BoxRows
 HIT_IOU = 0.5
 """Overlap with which a box lies on a face; MOTChallenge's for IDF1 and MOTA."""
 
+_CONFIG = {"THRESHOLD": HIT_IOU, "PRINT_CONFIG": False}
+"""Of TrackEval's CLEAR and Identity."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -94,17 +97,26 @@ def evaluate(tracks: BoxRows, truth: BoxRows) -> Evaluation:
         )
     hits = _Hits()
     shown = int(np.searchsorted(tracks.frame, last, side="right"))
-    # A frame with nothing in it changes no figure.
-    with_any = np.union1d(truth.frame, tracks.frame[:shown]).tolist()
-    frames = [_judged(tracks, truth, frame, hits) for frame in with_any]
+    frames = _judged_frames(tracks, truth, last, hits)
     return Evaluation(
-        **_trackeval(frames),
+        **_all_scores(frames),
         **hits.figures(),
         tracks=len(np.unique(tracks.identity[:shown])),
         identities=len(np.unique(truth.identity[~truth.ignore])),
         frames=last + 1,
         rows_beyond=len(tracks.frame) - shown,
     )
+
+
+def agreement(tracks: BoxRows, others: BoxRows) -> float:
+    """IDF1 of tracks with others in the place of the truth, over all frames of both."""
+    ends = [int(rows.frame[-1]) for rows in (tracks, others) if len(rows.frame)]
+    if not ends:
+        return 1.0
+    from trackeval.metrics import Identity
+
+    frames = _judged_frames(tracks, others, max(ends), _Hits())
+    return float(_combined(Identity(_CONFIG), _sequences(frames))["IDF1"])
 
 
 class _Hits:
@@ -131,6 +143,12 @@ class _Hits:
         }
 
 
+def _judged_frames(tracks: BoxRows, truth: BoxRows, last: int, hits: _Hits) -> list[_Frame]:
+    """The frames up to `last` in which there is anything; others change no figure."""
+    with_any = np.union1d(truth.frame, tracks.frame)
+    return [_judged(tracks, truth, frame, hits) for frame in with_any[with_any <= last].tolist()]
+
+
 def _judged(tracks: BoxRows, truth: BoxRows, frame: int, hits: _Hits) -> _Frame:
     there, found = _slice(truth, frame), _slice(tracks, frame)
     iou = pairwise_iou(truth.boxes[there], tracks.boxes[found])
@@ -149,26 +167,30 @@ def _slice(rows: BoxRows, frame: int) -> slice:
     return slice(int(start), int(end))
 
 
-def _trackeval(frames: list[_Frame]) -> dict[str, Any]:
+def _all_scores(frames: list[_Frame]) -> dict[str, Any]:
     from trackeval.metrics import CLEAR, HOTA, Identity
 
-    config = {"THRESHOLD": HIT_IOU, "PRINT_CONFIG": False}
-    metrics = {"hota": HOTA(), "clear": CLEAR(config), "identity": Identity(config)}
-    sequences = [_sequence(frames[stretch]) for stretch in _stretches(frames)]
-    hota, clear, identity = (
-        metric.combine_sequences(
-            {number: metric.eval_sequence(data) for number, data in enumerate(sequences)}
-        )
-        for metric in metrics.values()
-    )
+    sequences = _sequences(frames)
+    hota = _combined(HOTA(), sequences)
+    clear = _combined(CLEAR(_CONFIG), sequences)
     return {
         "hota": float(np.mean(hota["HOTA"])),
         "det_a": float(np.mean(hota["DetA"])),
         "ass_a": float(np.mean(hota["AssA"])),
-        "idf1": float(identity["IDF1"]),
+        "idf1": float(_combined(Identity(_CONFIG), sequences)["IDF1"]),
         "mota": float(clear["MOTA"]),
         "id_switches": int(clear["IDSW"]),
     }
+
+
+def _combined(metric: Any, sequences: list[dict[str, Any]]) -> dict[str, Any]:
+    """One of TrackEval's metrics over all sequences."""
+    found = {number: metric.eval_sequence(data) for number, data in enumerate(sequences)}
+    return dict(metric.combine_sequences(found))
+
+
+def _sequences(frames: list[_Frame]) -> list[dict[str, Any]]:
+    return [_sequence(frames[stretch]) for stretch in _stretches(frames)]
 
 
 def _stretches(frames: list[_Frame]) -> Iterator[slice]:
