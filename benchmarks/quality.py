@@ -92,10 +92,11 @@ def _scores(
     detected = set()
     for variant in variants:
         options = variant.options
-        root = WORK / "output-quality" / f"{options.det_size}-{options.stride}"
-        looks = {"profile": options.profile, **options.detect_options(), "output_root": root}
-        # StrongSORT's detections have embeddings, and serve both trackers.
-        # They are made anew each time: nothing tells those of earlier code.
+        detect = options.detect_options()
+        root = WORK / "output-quality" / "-".join(f"{name}{v}" for name, v in detect.items())
+        looks = {"profile": options.profile, **detect, "output_root": root}
+        # StrongSORT's detections have embeddings, and serve both trackers. They are made anew in
+        # every run: nothing about stored ones tells which code they are of.
         if root not in detected:
             _run(video, operation="detect", tracker=Tracker.strongsort, force=True, **looks)
             detected.add(root)

@@ -176,7 +176,7 @@ def screen(answer: dict[str, Any]) -> str:
                 f"longest {summary['longest_track_s']:.1f} s)",
             )
         )
-        if (rate := summary.get("tracks_per_minute")) is not None:
+        if rate := summary.get("tracks_per_minute"):
             rows.append(("", f"{rate:.0f} a minute{_tracks_quality(summary)}"))
     if summary["frames_lost"]:
         rows.append(("lost", f"{summary['frames_lost']} frames could not be read"))
