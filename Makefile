@@ -3,7 +3,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 LIBRARIES := libgl1 libglib2.0-0
 
-.PHONY: run stack test test-faults setup lint bench wheel-check clean
+.PHONY: run stack test test-faults setup lint bench bench-quality wheel-check clean
 
 run: setup  ## direct mode on VIDEO, or on a sample clip
 	@$(BIN)/facetracks run "$(or $(VIDEO),$$($(BIN)/facetracks sample))" $(OPTIONS)
@@ -62,6 +62,9 @@ lint: setup
 
 bench: setup  ## the numbers of benchmarks/README.md
 	$(BIN)/python -m benchmarks
+
+bench-quality: setup  ## tracks against exact truth, where the evaluation media are
+	$(BIN)/python -m benchmarks quality
 
 wheel-check: setup  ## a wheel of this tree runs in an environment of its own
 	$(BIN)/python -m tests.wheel_check

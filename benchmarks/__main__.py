@@ -23,6 +23,7 @@ from benchmarks import (
     long,
     media,
     profiles,
+    quality,
     report,
     scaling,
     startup,
@@ -139,6 +140,7 @@ PARTS = (
     Part("tracking", "9 and 10", _figures(lambda *how: tracking.measure(media.clips(), *how))),
     Part("startup", "11", _figures(lambda *how: startup.measure(media.clips()[-1], *how)), 5),
     Part("scaling", "12", _figures(lambda *how: scaling.measure(media.clips(), *how))),
+    Part("quality", "HOTA and IDF1", _figures(lambda _, say: quality.measure(say)), rounds=1),
 )
 
 

@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "benchmarks" / ".work"
 """Looped clips and outputs of the runs; not under version control."""
 
-_DATA = ROOT.parent / "shared" / "data"
+DATA = ROOT.parent / "shared" / "data"
 """Evaluation media, present on some machines only."""
 
 _REAL = {
-    "640x360": _DATA / "clips" / "pyfeat_WolfgangLanger_Pexels.mp4",
-    "1280x720": _DATA / "truth" / "episode11.mp4",
+    "640x360": DATA / "clips" / "pyfeat_WolfgangLanger_Pexels.mp4",
+    "1280x720": DATA / "truth" / "episode11.mp4",
 }
 
 LONG_S = 60.0

@@ -29,6 +29,7 @@ _PACKAGES = (
     "pyarrow",
     "prefect",
     "celery",
+    "trackeval",
 )
 
 
@@ -41,6 +42,7 @@ _SECTIONS = {
     "tracking",
     "startup",
     "scaling",
+    "quality",
 }
 """Parts of the record that are measured and replaced on their own."""
 

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import BenchError
+from pipeline.appearance import spread_embeddings, stored_embeddings
 from pipeline.episode import EpisodeFolder
 from pipeline.machine import limit_loaded_libraries
 from pipeline.options import Options, ResolvedOptions, Tracker
 from pipeline.shot_tracks import ShotDetections, _follow
 from pipeline.tables import read_table
-from pipeline.track import _Shots, _spread_embeddings
+from pipeline.track import _Shots
 from pipeline.trackers import import_boxmot, open_tracker
 
 _TURNS = 3
@@ -39,7 +40,8 @@ def measure(folder: EpisodeFolder, tracker: Tracker) -> dict[str, float]:
     """
     options = Options(tracker=tracker, stride=1).resolve()
     detections = read_table(folder.detections)
-    embeddings = _spread_embeddings(folder, detections) if options.embeds else None
+    embedded = stored_embeddings(folder) if options.embeds else None
+    embeddings = None if embedded is None else spread_embeddings(embedded, detections)
     shots = _Shots(read_table(folder.frames), detections, embeddings, options)
     import_boxmot()
     adapter_s = boxmot_s = 0.0

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flows import cli_measure
 from flows.cli_parser import build_parser, print_error
 from pipeline.errors import FacetracksError, OptionError, one_line
 
@@ -132,6 +133,7 @@ _CALLS = {
     "queue": _queue,
     "stack": _stack,
     "worker": _worker,
+    "measure": cli_measure.call,
     "models": _models,
     "sample": _sample,
 }

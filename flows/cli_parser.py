@@ -13,6 +13,7 @@ import typing
 from enum import Enum
 from typing import Any
 
+from flows import cli_measure
 from pipeline.model_table import MODELS
 from pipeline.options import Options, defaults_by_profile
 
@@ -76,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_options(command)
     _add_backfill(commands)
     _add_queue(commands)
+    cli_measure.add_commands(commands)
     _add_models(commands)
     sample = commands.add_parser("sample", help="print the path of a short clip to try this on")
     sample.add_argument("--json", action="store_true", help="print one JSON object")

@@ -9,6 +9,7 @@ from typing import Any
 
 from flows import queue_status
 from flows.launch import run_detect_track
+from flows.report_text import shown
 from flows.terminal import STOPPING, ProgressBar, end, interrupt, print_json
 from pipeline.runtime import LogProgress, ProgressView, describe
 
@@ -88,6 +89,6 @@ def _show(answer: dict[str, Any], as_json: bool) -> None:
     if told := answer.get("progress"):
         text = told.get("text") or describe(told["done"], told["total"], told["seconds"])
         rows.append(("progress", f"{told['step']}: {text}"))
-    rows += [(name, str(value)) for name, value in answer.get("summary", {}).items()]
+    rows += [(name, shown(value)) for name, value in answer.get("summary", {}).items()]
     rows += [(name, path) for name, path in answer.get("outputs", {}).items()]
-    print("\n".join(f"{name:<18}{value}" for name, value in rows))
+    print("\n".join(f"{name:<22}{value}" for name, value in rows))

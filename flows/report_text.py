@@ -18,6 +18,14 @@ _NAMES = {
     "interpolated_rows": "rows filled in",
     "mean_track_s": "mean track, seconds",
     "longest_track_s": "longest track, seconds",
+    "cuts_per_minute": "cuts a minute",
+    "tracks_per_minute": "tracks a minute",
+    "tracks_per_shot_face": "tracks for each face of a shot",
+    "short_fraction": "share of tracks under 1 s that no cut ended",
+    "id_switch_estimate": "share of a track's faces unlike the one before",
+    "mean_score": "mean score of the tracked faces",
+    "faces_per_frame": "tracked faces in a frame",
+    "frames_without_face": "share of frames without a tracked face",
 }
 
 
@@ -42,13 +50,18 @@ def markdown_report(
     if request.video is not None:
         lines += [f"Video: {_code(str(request.video))}", ""]
     lines += ["| | |", "| --- | --- |"]
-    lines += [f"| {_NAMES.get(key, key)} | {value} |" for key, value in summary.items()]
+    lines += [f"| {_NAMES.get(key, key)} | {shown(value)} |" for key, value in summary.items()]
     lines += ["", "## Files", ""]
     lines += [f"- {name}: {_code(path)}" for name, path in outputs.items()]
     lines += ["", "## Options", "", "| | |", "| --- | --- |"]
     options = request.options.model_dump(mode="json")
     lines += [f"| {name} | {'default' if v is None else v} |" for name, v in options.items()]
     return "\n".join(lines) + "\n"
+
+
+def shown(value: object) -> str:
+    """A value of a summary; a dash for one that could not be had."""
+    return "-" if value is None else str(value)
 
 
 def _code(text: str) -> str:

@@ -176,6 +176,8 @@ def screen(answer: dict[str, Any]) -> str:
                 f"longest {summary['longest_track_s']:.1f} s)",
             )
         )
+        if rate := summary.get("tracks_per_minute"):
+            rows.append(("", f"{rate:.0f} a minute{_tracks_quality(summary)}"))
     if summary["frames_lost"]:
         rows.append(("lost", f"{summary['frames_lost']} frames could not be read"))
     rows.append(("time", pace))
@@ -185,3 +187,15 @@ def screen(answer: dict[str, Any]) -> str:
     return "\n".join(
         [f"episode {answer['ep_id']}", *(f"  {name:<14}{value}" for name, value in rows)]
     )
+
+
+def _tracks_quality(summary: dict[str, Any]) -> str:
+    """The rest of the line about tracks; the summary has more."""
+    text = ""
+    if (per_face := summary["tracks_per_shot_face"]) is not None:
+        text += f", {per_face:.1f} for each face of a shot"
+    if (short := summary["short_fraction"]) is not None:
+        text += f", {short:.0%} short"
+    if (switches := summary["id_switch_estimate"]) is not None:
+        text += f", id switches {switches:.0%}"
+    return text

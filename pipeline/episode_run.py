@@ -24,8 +24,8 @@ from pipeline.machine import CpuShare, cpu_seconds
 from pipeline.models import locate, sha256_of
 from pipeline.options import DETECT_FIELDS
 from pipeline.process import StepProcess
-from pipeline.quality import summarize
-from pipeline.record import RunRecord, lost_frames_text, models_used, read_record
+from pipeline.quality import quality_warnings, summarize
+from pipeline.record import RunRecord, lost_frames_text, models_used, read_record, step_text
 from pipeline.request import RunRequest, StepRequest
 from pipeline.runtime import current
 
@@ -243,7 +243,7 @@ class EpisodeRun:
         self.start(step)
         self._say_if_no_sensor()
         facts = self._started_processes.pop(step).run(request, current())
-        current().log(_done(step, facts))
+        current().log(step_text(step, facts))
         return {**facts, "options_hash": hash_, "reused": False}
 
     def _say_if_no_sensor(self) -> None:
@@ -261,6 +261,8 @@ class EpisodeRun:
     def finish(self) -> dict[str, Any]:
         """Writes the run record; returns the summary."""
         summary = summarize(self._steps)
+        for warning in quality_warnings(self._steps):
+            current().log(f"quality: {warning}", logging.WARNING)
         record = RunRecord(
             ep_id=self.ep_id,
             operation=self.request.operation,
@@ -298,12 +300,3 @@ class EpisodeRun:
                 if name in DETECT_FIELDS
             }
         return options
-
-
-def _done(step: str, facts: dict[str, Any]) -> str:
-    usage = facts["usage"]
-    if step == "detect":
-        what = f"detections {facts['detections']}, frames {facts['frames']}, shots {facts['shots']}"
-    else:
-        what = f"tracks {facts['tracks']}, rows filled in {facts['interpolated_rows']}"
-    return f"{step}: {what}; {usage['seconds']:.1f} s, {usage['cpu_seconds']:.1f} s of CPU"

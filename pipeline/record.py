@@ -16,6 +16,7 @@ from pipeline.files import written_whole
 from pipeline.footer import SCHEMA_VERSION
 from pipeline.model_table import MODELS, SFACE, Detector
 from pipeline.models import identity_of
+from pipeline.quality import quality_warnings
 
 _PACKAGES = ("facetracks", "onnxruntime", "opencv-python", "boxmot", "scenedetect", "av", "pyarrow")
 
@@ -116,7 +117,17 @@ def lost_frames_text(facts: dict[str, Any]) -> str:
     return f"{lost} of {total} frames could not be read: the video is damaged or cut off"
 
 
+def step_text(step: str, facts: dict[str, Any]) -> str:
+    """The log line of a step that is done."""
+    usage = facts["usage"]
+    if step == "detect":
+        what = f"detections {facts['detections']}, frames {facts['frames']}, shots {facts['shots']}"
+    else:
+        what = f"tracks {facts['tracks']}, rows filled in {facts['interpolated_rows']}"
+    return f"{step}: {what}; {usage['seconds']:.1f} s, {usage['cpu_seconds']:.1f} s of CPU"
+
+
 def _warnings(steps: dict[str, dict[str, Any]]) -> list[str]:
     detect = steps["detect"]
     warnings = [lost_frames_text(detect)] if detect["frames_lost"] else []
-    return warnings + list(steps.get("track", {}).get("warnings", []))
+    return [*warnings, *steps.get("track", {}).get("warnings", []), *quality_warnings(steps)]

@@ -67,7 +67,7 @@ def _numbered(
     transitions: TransitionFinder,
 ) -> Iterator[ShotFrame]:
     """The frames with their shots; where those end is not known yet."""
-    detector = AdaptiveDetector(min_scene_len=MIN_SHOT_S, luma_only=True)
+    detector = _BrightnessDetector(min_scene_len=MIN_SHOT_S, luma_only=True)
     delay = detector.event_buffer_length
     waiting: deque[Frame] = deque()
     shot_id = 0
@@ -91,6 +91,20 @@ def _numbered(
     for frame in waiting:
         yield ShotFrame(frame, shot_id, fresh)
         fresh = False
+
+
+class _BrightnessDetector(AdaptiveDetector):  # type: ignore[misc]  # scenedetect has no types
+    """The same scores, without the hues and saturations that `luma_only` gives no weight."""
+
+    _before: Image | None = None
+
+    def _calculate_frame_score(self, timecode: FrameTimecode, frame_img: Image) -> float:  # noqa: ARG002
+        blue, green, red = cv2.split(frame_img)
+        brightest = np.asarray(cv2.max(cv2.max(blue, green), red), np.uint8)  # V of HSV.
+        before, self._before = self._before, brightest
+        if before is None:
+            return 0.0
+        return cv2.norm(brightest, before, cv2.NORM_L1) / brightest.size
 
 
 def _small(image: Image) -> Image:

@@ -24,6 +24,8 @@ from pipeline.model_table import SFACE, Asset
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """Left and right as seen in the picture."""
 
+BOX_SIDES = ("x1", "y1", "x2", "y2")
+
 _ROWS_PER_GROUP = 65_536
 _ROWS_GATHERED = 1024
 

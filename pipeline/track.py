@@ -18,15 +18,19 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import pace, tables
+from pipeline.appearance import all_alike, spread_embeddings, stored_embeddings
 from pipeline.episode import EpisodeFolder
-from pipeline.footer import Footer
-from pipeline.links import EmbeddingPlan
+from pipeline.footer import Footer, read_facts
 from pipeline.machine import limit_loaded_libraries
+from pipeline.model_table import SFACE
+from pipeline.models import identity_of
 from pipeline.options import ResolvedOptions, Tracker
 from pipeline.progress import Progress
+from pipeline.record import models_used
 from pipeline.request import StepRequest
 from pipeline.shot_tracks import FILLED, ShotDetections, TrackRows, track_shot
 from pipeline.tables import (
+    BOX_SIDES,
     TRACK_SUMMARY,
     TRACKS,
     TableWriter,
@@ -34,9 +38,8 @@ from pipeline.tables import (
     read_table,
     table_writer,
 )
+from pipeline.track_facts import TrackFacts
 from pipeline.trackers import import_boxmot
-
-_BOX = ("x1", "y1", "x2", "y2")
 
 MOTION_ONLY = (
     "the stored detections have no face embeddings: StrongSORT used motion alone; "
@@ -76,7 +79,8 @@ def track_episode(
     """Tracks the stored detections and writes both tables; old ones are replaced at the end.
 
     Returns:
-        A record: `tracks`, `track_rows`, `interpolated_rows`, `warnings`, ...
+        A record: `tracks`, `track_rows`, `interpolated_rows`, `warnings`, ..., and what
+        `TrackFacts.record` counts.
 
     Raises:
         ResultError: the detections are missing or damaged.
@@ -85,21 +89,24 @@ def track_episode(
     frames = read_table(folder.frames)
     detections = read_table(folder.detections)
     embeddings, warnings = None, []
+    embedded = stored_embeddings(folder)
     if options.tracker is Tracker.strongsort:
-        embeddings = _spread_embeddings(folder, detections)
-        if embeddings is None:
+        if embedded is not None:
+            embeddings = spread_embeddings(embedded, detections)
+        else:
             warnings.append(MOTION_ONLY)
-            embeddings = _alike(detections.num_rows)
+            embeddings = all_alike(detections.num_rows)
     shots = _Shots(frames, detections, embeddings, options)
     with _shot_trackers(threads, shots.count) as run:
         work = partial(_track_in_turn, options=options, looks_per_s=shots.looks_per_s)
         summary = _Summary(folder.ep_id)
+        facts = TrackFacts(options.min_score, embedded if _are_sface(folder) else None)
         with (
             table_writer(folder.track_summary, TRACK_SUMMARY, footer) as summary_table,
             table_writer(folder.tracks, TRACKS, footer) as table,
         ):
             for shot_id, rows in enumerate(run(work, shots)):
-                summary.add(shot_id, shots, rows, table)
+                summary.add(shot_id, shots, rows, table, facts)
                 progress(int(shots.frame_index[shots.frame_ends[shot_id] - 1]) + 1, frames.num_rows)
             summary.write(summary_table)
             folder.record.unlink(missing_ok=True)
@@ -109,9 +116,15 @@ def track_episode(
         "interpolated_rows": summary.interpolated,
         "longest_track_s": summary.longest_s,
         "mean_track_s": summary.mean_s,
+        **facts.record(),
         "appearance": embeddings is not None and not warnings,
         "warnings": warnings,
     }
+
+
+def _are_sface(folder: EpisodeFolder) -> bool:
+    """Whether the embeddings are of the network whose limit of likeness `TrackFacts` knows."""
+    return models_used(read_facts(folder.frames)).get("embedder") == identity_of(SFACE)
 
 
 def run_step(request: StepRequest, progress: Progress) -> dict[str, Any]:
@@ -159,7 +172,7 @@ class _Shots:
         self.count = int(shot_of_frame[-1]) + 1
         self.frame_starts = np.searchsorted(shot_of_frame, np.arange(self.count))
         self.frame_ends = np.searchsorted(shot_of_frame, np.arange(self.count), side="right")
-        boxes = np.stack([column(detections, side) for side in _BOX], axis=1)
+        boxes = np.stack([column(detections, side) for side in BOX_SIDES], axis=1)
         longer_side = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
         chosen = np.flatnonzero(longer_side >= options.min_face)
         self.det_id = column(detections, "det_id")[chosen]
@@ -174,6 +187,16 @@ class _Shots:
         span_s = float(self.pts_s[-1] - self.pts_s[0])
         looks = int(self._looked_at.sum())
         self.looks_per_s = (looks - 1) / span_s if span_s > 0 and looks > 1 else 1.0
+
+    def faces(self, shot: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Of each detection of a shot: position of its frame in the shot, and score."""
+        dets = slice(self.det_starts[shot], self._det_ends[shot])
+        return self._frame_of_det[dets] - self.frame_starts[shot], self.scores[dets]
+
+    def looks(self, shot: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Of each frame of a shot: whether it was looked at, and its time."""
+        frames = slice(self.frame_starts[shot], self.frame_ends[shot])
+        return self._looked_at[frames], self.pts_s[frames]
 
     def __iter__(self) -> Iterator[ShotDetections]:
         for shot in range(self.count):
@@ -199,7 +222,15 @@ class _Summary:
         self._ep_id = ep_id
         self._rows: list[dict[str, Any]] = []
 
-    def add(self, shot_id: int, shots: _Shots, rows: TrackRows, table: TableWriter) -> None:
+    def add(
+        self,
+        shot_id: int,
+        shots: _Shots,
+        rows: TrackRows,
+        table: TableWriter,
+        facts: TrackFacts,
+    ) -> None:
+        facts.add_faces(*shots.faces(shot_id))
         count = len(rows.frame)
         if not count:
             return
@@ -208,6 +239,8 @@ class _Summary:
         filled = rows.detection == FILLED
         detection = shots.det_starts[shot_id] + np.where(filled, 0, rows.detection)
         det_id, score = shots.det_id[detection], shots.scores[detection]
+        looked_at, shot_pts_s = shots.looks(shot_id)
+        facts.add_tracks(looked_at, shot_pts_s, rows.frame, rows.track, det_id, score, filled)
         track_id = rows.track + self.tracks + 1
         table.append(
             {
@@ -217,7 +250,7 @@ class _Summary:
                 "shot_id": np.full(count, shot_id),
                 "track_id": track_id,
                 "det_id": pa.array(det_id, mask=filled),
-                **{side: rows.boxes[:, i] for i, side in enumerate(_BOX)},
+                **{side: rows.boxes[:, i] for i, side in enumerate(BOX_SIDES)},
                 "score": pa.array(score, mask=filled),
                 "interpolated": filled,
             }
@@ -256,31 +289,3 @@ class _Summary:
 
     def write(self, table: TableWriter) -> None:
         table.append({name: [row[name] for row in self._rows] for name in TRACK_SUMMARY.names})
-
-
-def _spread_embeddings(folder: EpisodeFolder, detections: pa.Table) -> np.ndarray[Any, Any] | None:
-    """`(N, D)`: each detection's embedding, its own or that of the one it carries on."""
-    own, theirs = Footer.read(folder.embeddings), Footer.read(folder.detections)
-    if own is None or own != theirs:
-        return None
-    stored = read_table(folder.embeddings)
-    dimensions = stored.schema.field("embedding").type.list_size
-    vectors = np.array(stored.column("embedding").to_pylist(), np.float32).reshape(-1, dimensions)
-    det_id = column(detections, "det_id").tolist()
-    boxes = np.stack([column(detections, side) for side in _BOX], axis=1)
-    shot_id, pts_s = column(detections, "shot_id"), column(detections, "pts_s")
-    _, starts = np.unique(column(detections, "frame_index"), return_index=True)
-    ends = np.append(starts[1:], len(det_id))
-    plan = EmbeddingPlan()
-    sources: list[int] = []
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        sources += plan.next_look(
-            int(shot_id[start]), float(pts_s[start]), boxes[start:end], det_id[start:end]
-        )
-    position = np.searchsorted(column(stored, "det_id"), np.array(sources, np.int64))
-    return np.asarray(vectors[position])
-
-
-def _alike(count: int) -> np.ndarray[Any, Any]:
-    """The same vector for every face, which leaves the decision to motion."""
-    return np.ones((count, 1), np.float32)

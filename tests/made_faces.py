@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline import models
-from pipeline.detector import FaceDetector
+from pipeline.detector import FaceDetector, open_detector
 from pipeline.links import pairwise_iou
 from tests.media import Image, decode
 
@@ -69,7 +69,7 @@ class Sprite:
 
 def photos(shared_data: Path | None) -> list[Photo]:
     """Pictures of the sample clip and, where the evaluation media are, of those."""
-    detector = FaceDetector(640)
+    detector = open_detector(det_size=640)
     sources: list[tuple[Path, tuple[int, ...]]] = [(models.pull(models.SAMPLE), (0,))]
     if shared_data is not None:
         sources += [(shared_data / "clips" / name, frames) for name, frames in _CLIPS.items()]
@@ -81,7 +81,7 @@ def photos(shared_data: Path | None) -> list[Photo]:
 
 def sprites(pictures: list[Photo], smallest: int = 40) -> list[Sprite]:
     """Every face that is wide enough, in pixels, plain to see, and has nobody else's beside it."""
-    detector = FaceDetector(640)
+    detector = open_detector(det_size=640)
     found: dict[str, Sprite] = {}
     for photo in pictures:
         height, width = photo.image.shape[:2]

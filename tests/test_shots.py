@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scenedetect import FrameTimecode
+from scenedetect.detectors import AdaptiveDetector
 
-from pipeline.shots import ShotFrame, with_shots
+from pipeline.shots import ShotFrame, _BrightnessDetector, with_shots
 from pipeline.video import VideoReader, probe
 from tests import media
 from tests.media import Image
@@ -148,3 +150,12 @@ def test_the_cuts_of_an_episode_are_exact(episode: str, shared_data: Path) -> No
     truth = [int(cell) for cell in cells if cell.strip().isdigit()]
     assert len(truth) == 13
     assert _cuts(shared_data / "truth" / f"{episode}.mp4") == truth
+
+
+def test_changes_of_brightness_are_scored_as_pyscenedetect_scores_them(face: list[Image]) -> None:
+    theirs, ours = AdaptiveDetector(luma_only=True), _BrightnessDetector(luma_only=True)
+    for index, image in enumerate(face[:10]):
+        clock = FrameTimecode(index, 25.0)
+        expected = theirs._calculate_frame_score(clock, image)
+        assert ours._calculate_frame_score(clock, image) == pytest.approx(expected, abs=1e-12)
+        assert (expected > 0) == (index > 0)

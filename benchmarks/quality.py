@@ -1,0 +1,123 @@
+"""Tracks against exact truth: every tracker, profile and usual stride, on the truth episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.media import DATA, WORK
+from benchmarks.processes import BenchError
+from benchmarks.report import Figure
+from flows import run_detect_track
+from pipeline.evaluate import Evaluation, evaluate
+from pipeline.options import Options, Profile, ResolvedOptions, Tracker
+from pipeline.truth import read_tracks, read_truth
+
+STRIDES = (1, 3, 6)
+"""Measured with every profile, beside its own."""
+
+_COLUMNS = ("HOTA", "IDF1", "mixed", "tracks/id.", "MOTA")
+
+
+@dataclass
+class _Variant:
+    """Options, and how a person comes by them.
+
+    Attributes:
+        profiles: those whose options these are, at the stride given; their own stride is marked.
+    """
+
+    options: ResolvedOptions
+    profiles: list[str]
+
+    @property
+    def name(self) -> str:
+        size, stride = self.options.det_size, self.options.stride
+        return f"{self.options.tracker}, stride {stride}, {size} wide"
+
+
+def measure(say: Callable[[str], None]) -> list[Figure]:
+    """Scores every variant on every truth episode there is, and says each row of the table.
+
+    Faces are found once for each stride and size of the detector's picture, with embeddings, and
+    tracked again for each tracker.
+
+    Raises:
+        BenchError: a run failed.
+    """
+    truths = sorted((DATA / "truth").glob("*.truth.csv"))
+    if not truths:
+        say("quality: left out, for want of the evaluation media")
+        return []
+    say(f"{'episode, tracker, stride, detector':<44}" + "".join(f"{c:>11}" for c in _COLUMNS))
+    figures = []
+    for truth in truths:
+        episode = truth.name.removesuffix(".truth.csv")
+        for variant, found in _scores(truth.with_name(f"{episode}.mp4"), truth, _variants()):
+            name = f"{episode}, {variant.name}"
+            # A star marks the profile whose own stride it is.
+            say(f"{name:<44}{_cells(found)}   {', '.join(variant.profiles)}")
+            figures.append(_figure(name, episode, variant, found))
+    return figures
+
+
+def _cells(found: Evaluation) -> str:
+    per_identity = found.tracks_per_identity or 0.0
+    numbers = (found.hota, found.idf1, found.mixed_tracks, per_identity, found.mota)
+    texts = (f"{each:.3f}" if isinstance(each, float) else str(each) for each in numbers)
+    return "".join(f"{text:>11}" for text in texts)
+
+
+def _variants() -> list[_Variant]:
+    """Each combination once: profiles differ in little else than stride."""
+    found: dict[str, _Variant] = {}
+    for tracker in Tracker:
+        for profile in Profile:
+            own = Options(profile=profile, tracker=tracker).resolve()
+            for stride in sorted({own.stride, *STRIDES}):
+                options = Options(profile=profile, tracker=tracker, stride=stride).resolve()
+                key = repr((options.detect_options(), options.track_options()))
+                variant = found.setdefault(key, _Variant(options, []))
+                variant.profiles.append(f"{profile}{'*' * (stride == own.stride)}")
+    return sorted(found.values(), key=lambda v: (v.options.det_size, v.options.stride))
+
+
+def _scores(
+    video: Path, truth: Path, variants: list[_Variant]
+) -> Iterator[tuple[_Variant, Evaluation]]:
+    known = read_truth(truth)
+    detected = set()
+    for variant in variants:
+        options = variant.options
+        detect = options.detect_options()
+        root = WORK / "output-quality" / "-".join(f"{name}{v}" for name, v in detect.items())
+        looks = {"profile": options.profile, **detect, "output_root": root}
+        # StrongSORT's detections have embeddings, and serve both trackers. They are made anew in
+        # every run: nothing about stored ones tells which code they are of.
+        if root not in detected:
+            _run(video, operation="detect", tracker=Tracker.strongsort, force=True, **looks)
+            detected.add(root)
+        track = options.track_options()
+        answer = _run(None, operation="track", ep_id=video.stem, force=True, **looks, **track)
+        yield variant, evaluate(read_tracks(Path(answer["outputs"]["tracks"])), known)
+
+
+def _run(video: Path | None, **request: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = run_detect_track(video, **request)
+    if answer["status"] != "completed":
+        raise BenchError(f"{request['operation']} of {video}: {answer['error']['message']}")
+    return answer
+
+
+def _figure(name: str, episode: str, variant: _Variant, found: Evaluation) -> Figure:
+    options = variant.options
+    detail = {
+        "episode": episode,
+        "tracker": options.tracker.value,
+        "stride": options.stride,
+        "det_size": options.det_size,
+        "profiles": variant.profiles,
+    }
+    return Figure(f"HOTA, {name}", found.hota, detail=detail | found.as_record())
