@@ -1,6 +1,6 @@
 """Holding work back, so that it keeps to a share of CPU time and below a temperature.
 
-Work is in pieces (a frame to look at, a shot to track); before each one it asks for leave with
+Work is in pieces (a frame to look at, a look to track); before each one it asks for leave with
 `wait_for_leave`. What it waits at is a gate, one for all threads and processes of a step, which
 `pipeline.watch` opens and closes. So the results cannot depend on it: only when a piece is worked
 at changes, not what is done or in which order.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.links import pairwise_iou
 from pipeline.options import ResolvedOptions
+from pipeline.pace import wait_for_leave
 from pipeline.trackers import ShotTracker, open_tracker
 
 BIRTH_IOU = 0.3
@@ -91,6 +92,7 @@ def _follow(shot: ShotDetections, tracker: ShotTracker) -> dict[int, list[int]]:
     starts = np.searchsorted(shot.look, looks)
     ends = np.searchsorted(shot.look, looks, side="right")
     for look, start, end in zip(looks, starts, ends, strict=True):
+        wait_for_leave()
         found = tracker.update(
             float(shot.pts_s[look]),
             shot.boxes[start:end],

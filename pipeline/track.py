@@ -98,7 +98,7 @@ def track_episode(
             embeddings = all_alike(detections.num_rows)
     shots = _Shots(frames, detections, embeddings, options)
     with _shot_trackers(threads, shots.count) as run:
-        work = partial(_track_in_turn, options=options, looks_per_s=shots.looks_per_s)
+        work = partial(track_shot, options=options, looks_per_s=shots.looks_per_s)
         summary = _Summary(folder.ep_id)
         facts = TrackFacts(options.min_score, embedded if _are_sface(folder) else None)
         with (
@@ -135,11 +135,6 @@ def run_step(request: StepRequest, progress: Progress) -> dict[str, Any]:
 def _boxmot_is_here() -> bool:
     """Whether this process was forked from one that had imported it."""
     return "boxmot" in sys.modules
-
-
-def _track_in_turn(shot: ShotDetections, options: ResolvedOptions, looks_per_s: float) -> TrackRows:
-    pace.wait_for_leave()
-    return track_shot(shot, options, looks_per_s)
 
 
 @contextmanager

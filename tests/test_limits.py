@@ -36,6 +36,10 @@ psutil.sensors_temperatures = _read
 '''
 
 
+NOT_HELD_S = 0.5
+"""CPU seconds that come after the last wait of two short steps: a look begun, tables written."""
+
+
 def _contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
 
@@ -198,7 +202,7 @@ def test_a_share_of_cpu_time_is_kept_to_and_changes_no_byte(
     folder = tmp_path / "held" / sample.stem
     record = json.loads((folder / "run.json").read_text())
     used = sum(step["usage"]["cpu_seconds"] for step in record["steps"].values())
-    assert used / record["elapsed_seconds"] <= limit * TOLERANCE
+    assert used - NOT_HELD_S <= limit * TOLERANCE * record["elapsed_seconds"]
     assert record["paused_seconds"] > 0
     assert _contents(folder) == _contents(tmp_path / "free" / sample.stem)
 
