@@ -189,9 +189,9 @@ def test_the_async_call_gives_the_same_answer(sample: Path, tmp_path: Path) -> N
         assert len(answer["logs"]) == 2, "the logs of runs in one process do not mix"
 
 
-def test_cancelling_the_awaiting_code_ends_the_work(sample: Path, tmp_path: Path) -> None:
+def test_cancelling_the_awaiting_code_ends_the_work(long_clip: Path, tmp_path: Path) -> None:
     async def give_up() -> float:
-        call = run_detect_track_async(sample, output_root=tmp_path, stride=1)
+        call = run_detect_track_async(long_clip, output_root=tmp_path, stride=1)
         work = asyncio.create_task(call)
         await asyncio.sleep(1.0)
         asked = time.monotonic()
