@@ -35,6 +35,25 @@ class Faces:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def chosen(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Faces:
+        """Some of the faces, by mask or by index."""
+        return Faces(self.boxes[which], self.scores[which], self.landmarks[which])
+
+
+def join(parts: list[Faces]) -> Faces:
+    """The faces of several looks, one after the other."""
+    return Faces(
+        np.concatenate([part.boxes for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.landmarks for part in parts]),
+    )
+
+
+def best_of(faces: Faces) -> Faces:
+    """Those of at least `MIN_SCORE` that non-maximum suppression keeps, best first."""
+    faces = faces.chosen(best_first(faces.scores, MIN_SCORE))
+    return faces.chosen(suppress(faces.boxes, faces.scores))
+
 
 def detector_input_size(width: int, height: int, det_size: float) -> tuple[int, int]:
     """Width and height the picture is scaled to: longer side `det_size`, never upscaled."""
@@ -42,9 +61,9 @@ def detector_input_size(width: int, height: int, det_size: float) -> tuple[int, 
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def best_first(scores: Floats) -> NDArray[np.intp]:
-    """Indices of the scores of at least `MIN_SCORE`, best first."""
-    chosen = np.flatnonzero(scores >= MIN_SCORE)
+def best_first(scores: Floats, min_score: float) -> NDArray[np.intp]:
+    """Indices of the scores of at least `min_score`, best first."""
+    chosen = np.flatnonzero(scores >= min_score)
     return chosen[np.argsort(-scores[chosen], kind="stable")]
 
 
@@ -53,12 +72,12 @@ def suppress(boxes: Floats, scores: Floats) -> NDArray[np.intp]:
 
     Args:
         boxes: `(N, 4)` xyxy pixels.
-        scores: `(N,)` of at least `MIN_SCORE`.
+        scores: `(N,)` above 0.
     """
     if not len(boxes):
         return np.empty(0, np.intp)
     xywh = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
-    kept = cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), MIN_SCORE, NMS_IOU)
+    kept = cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), 0.0, NMS_IOU)
     return np.asarray(kept, np.intp).ravel()
 
 

@@ -193,7 +193,10 @@ class LookThreads:
         try:
             options = self._options
             detector = open_detector(
-                options.detector, det_size=options.det_size, device=options.device
+                options.detector,
+                det_size=options.det_size,
+                zoom=options.zoom,
+                device=options.device,
             )
             embedder = FaceEmbedder(options.embedder, options.device) if options.embeds else None
             self.device = detector.device

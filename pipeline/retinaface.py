@@ -14,7 +14,15 @@ import numpy as np
 import onnxruntime
 
 from pipeline.errors import ModelError
-from pipeline.faces import Faces, Floats, best_first, detector_input_size, faces_in_frame, suppress
+from pipeline.faces import (
+    MIN_SCORE,
+    Faces,
+    Floats,
+    best_first,
+    detector_input_size,
+    faces_in_frame,
+    suppress,
+)
 from pipeline.model_table import MODELS, Detector
 from pipeline.models import weights
 from pipeline.options import Device
@@ -57,24 +65,31 @@ class RetinaFace:
         self._blob = np.empty((1, 3, 0, 0), np.float32)
         self._blob_for = (0, 0)
 
-    def detect(self, image: Image) -> Faces:
-        """All faces with a score of at least `MIN_SCORE`.
+    def detect(
+        self, image: Image, det_size: float | None = None, min_score: float = MIN_SCORE
+    ) -> Faces:
+        """All faces with a score of at least `min_score`.
 
         Args:
             image: `(H, W, 3)` uint8 BGR.
+            det_size: longer side of what the network sees, pixels; default: the detector's own.
         """
         height, width = image.shape[:2]
-        size = self._input_size(width, height)
+        size = self._input_size(width, height, det_size or self._det_size)
         if size != (width, height):
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
         blob = self._preprocess(image)
         loc, conf, points = self._session.run(self._outputs, {self._input: blob})
         anchors = _anchors(blob.shape[3], blob.shape[2])
-        return _decode(anchors, loc[0], conf[0, :, 1], points[0], size, (width, height))
+        return _decode(anchors, loc[0], conf[0, :, 1], points[0], size, (width, height), min_score)
 
-    def _input_size(self, width: int, height: int) -> tuple[int, int]:
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether a smaller picture is less work."""
+        return self._fixed is None
+
+    def _input_size(self, width: int, height: int, longest: float) -> tuple[int, int]:
         """Width and height a frame is scaled to, so that a network of a fixed size holds it."""
-        longest: float = self._det_size
         if self._fixed is not None:
             fits = min(self._fixed[0] / width, self._fixed[1] / height)
             longest = min(longest, fits * max(width, height))
@@ -127,7 +142,7 @@ def _fixed_size(session: onnxruntime.InferenceSession) -> tuple[int, int] | None
     return (width, height) if isinstance(height, int) and isinstance(width, int) else None
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=128)
 def _anchors(width: int, height: int) -> Floats:
     """`(A, 4)` anchor centers and sizes in pixels of the network's input, in output order."""
     grids = []
@@ -149,9 +164,10 @@ def _decode(
     points: Floats,
     size: tuple[int, int],
     frame_size: tuple[int, int],
+    min_score: float,
 ) -> Faces:
     """Boxes and landmarks in frame pixels, of the anchors that pass score and NMS."""
-    chosen = best_first(scores)
+    chosen = best_first(scores, min_score)
     anchors = anchors[chosen]
     scores, loc = scores[chosen], loc[chosen]
     centers = anchors[:, :2] + anchors[:, 2:] * loc[:, :2] * _CENTER_VARIANCE

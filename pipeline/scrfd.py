@@ -12,7 +12,15 @@ import numpy as np
 import onnxruntime
 
 from pipeline.errors import ModelError
-from pipeline.faces import Faces, Floats, best_first, detector_input_size, faces_in_frame, suppress
+from pipeline.faces import (
+    MIN_SCORE,
+    Faces,
+    Floats,
+    best_first,
+    detector_input_size,
+    faces_in_frame,
+    suppress,
+)
 from pipeline.model_table import MODELS, Detector
 from pipeline.models import weights
 from pipeline.options import Device
@@ -27,7 +35,13 @@ _MEAN, _SPREAD = 127.5, 128.0
 
 
 class Scrfd:
-    """An SCRFD network with landmarks in one session."""
+    """An SCRFD network with landmarks in one session.
+
+    Attributes:
+        takes_any_size: a smaller picture is less work.
+    """
+
+    takes_any_size = True
 
     def __init__(self, detector: Detector, det_size: int, device: Device) -> None:
         """
@@ -44,14 +58,17 @@ class Scrfd:
         self._input, self._outputs = _bind(self._session, f"the file of {detector}")
         self._det_size = det_size
 
-    def detect(self, image: Image) -> Faces:
-        """All faces with a score of at least `MIN_SCORE`.
+    def detect(
+        self, image: Image, det_size: float | None = None, min_score: float = MIN_SCORE
+    ) -> Faces:
+        """All faces with a score of at least `min_score`.
 
         Args:
             image: `(H, W, 3)` uint8 BGR.
+            det_size: longer side of what the network sees, pixels; default: the detector's own.
         """
         height, width = image.shape[:2]
-        size = detector_input_size(width, height, self._det_size)
+        size = detector_input_size(width, height, det_size or self._det_size)
         if size != (width, height):
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
         blob = _preprocess(image)
@@ -61,7 +78,7 @@ class Scrfd:
             for first, length in ((0, 1), (3, 4), (6, 10))
         )
         grid = _grid(blob.shape[3], blob.shape[2])
-        return _decode(grid, scores[:, 0], distances, points, size, (width, height))
+        return _decode(grid, scores[:, 0], distances, points, size, (width, height), min_score)
 
 
 def _preprocess(image: Image) -> Floats:
@@ -93,7 +110,7 @@ def _bind(session: onnxruntime.InferenceSession, what: str) -> tuple[str, list[s
     return inputs[0].name, [name for names in by_length.values() for name in names]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=128)
 def _grid(width: int, height: int) -> Floats:
     """`(A, 3)`: x and y of each anchor in pixels of the network's input, and its stride."""
     grids = []
@@ -111,9 +128,10 @@ def _decode(
     points: Floats,
     size: tuple[int, int],
     frame_size: tuple[int, int],
+    min_score: float,
 ) -> Faces:
     """Boxes and landmarks in frame pixels. The network gives both in strides from the anchor."""
-    chosen = best_first(scores)
+    chosen = best_first(scores, min_score)
     scores = scores[chosen]
     centers, strides = grid[chosen, :2], grid[chosen, 2:]
     distances = distances[chosen] * strides

@@ -22,6 +22,10 @@ from pipeline.trackers import ShotTracker, open_tracker
 BIRTH_IOU = 0.3
 """Overlap that makes a detection the one from which a track was born."""
 
+MEAN_PART = 3 / 4
+"""A track's mean score is at least this part of what its best has to be: what is a face now and
+then only is none. 0.4 to 0.5 give the same IDF1 within 0.001 on the truth episodes."""
+
 FILLED = -1
 """Stands for "no detection" in `TrackRows.detection`."""
 
@@ -73,12 +77,15 @@ def track_shot(shot: ShotDetections, options: ResolvedOptions, looks_per_s: floa
     if not len(shot.scores):
         return _rows([])
     tracks = _follow(shot, open_tracker(options, looks_per_s))
-    tracks = _without_weak_starts(shot, tracks, options.min_score)
+    tracks = _without_weak_starts(shot, tracks, options.start_score)
     _add_births(shot, tracks)
     shot_s = float(shot.pts_s[-1] - shot.pts_s[0])
     shortest_s = min(options.min_track_s, shot_s / 2)
     finished = []
     for members in tracks.values():
+        scores = shot.scores[members]
+        if scores.max() < options.min_score or scores.mean() < MEAN_PART * options.min_score:
+            continue
         if shot.pts_s[shot.look[members[-1]]] - shot.pts_s[shot.look[members[0]]] < shortest_s:
             continue
         finished.append(_fill(shot, np.array(members, np.int64), options.max_gap_s))
@@ -105,12 +112,12 @@ def _follow(shot: ShotDetections, tracker: ShotTracker) -> dict[int, list[int]]:
 
 
 def _without_weak_starts(
-    shot: ShotDetections, tracks: dict[int, list[int]], min_score: float
+    shot: ShotDetections, tracks: dict[int, list[int]], start_score: float
 ) -> dict[int, list[int]]:
-    """The tracks from their first detection of `min_score` on; StrongSORT starts at any score."""
+    """The tracks from their first detection of `start_score` on; StrongSORT starts at any score."""
     kept = {}
     for number, members in tracks.items():
-        strong = np.flatnonzero(shot.scores[members] >= min_score)
+        strong = np.flatnonzero(shot.scores[members] >= start_score)
         if len(strong):
             kept[number] = members[int(strong[0]) :]
     return kept

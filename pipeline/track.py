@@ -169,7 +169,10 @@ class _Shots:
         self.frame_ends = np.searchsorted(shot_of_frame, np.arange(self.count), side="right")
         boxes = np.stack([column(detections, side) for side in BOX_SIDES], axis=1)
         longer_side = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-        chosen = np.flatnonzero(longer_side >= options.min_face)
+        nose = np.stack([column(detections, f"nose_{axis}") for axis in "xy"], axis=1)
+        # Boxes end at the frame's edge: without its nose, half of a face is out of the picture.
+        has_nose = np.all((boxes[:, :2] < nose) & (nose < boxes[:, 2:]), axis=1)
+        chosen = np.flatnonzero((longer_side >= options.min_face) & has_nose)
         self.det_id = column(detections, "det_id")[chosen]
         self._boxes = boxes[chosen]
         self.scores = column(detections, "score")[chosen]

@@ -35,7 +35,7 @@ class TrackFacts:
     ) -> None:
         """
         Args:
-            min_score: of a detection that may start a track.
+            min_score: of the best detection of a track.
             embedded: `(E,)` ascending `det_id`, and their `(E, 128)` SFace vectors of length 1.
         """
         self._min_score = min_score

@@ -47,7 +47,7 @@ class _ByteTrack:
 
         self._tracker = ByteTrack(
             min_conf=MIN_SCORE,
-            track_thresh=options.min_score,
+            track_thresh=options.start_score,
             match_thresh=0.9,
             track_buffer=_looks(options.max_gap_s, looks_per_s),
             frame_rate=30,

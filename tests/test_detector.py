@@ -28,7 +28,7 @@ def _frames(path: Path, *numbers: int) -> list[Image]:
         return [frame.image.copy() for frame in reader.frames() if frame.index in numbers]
 
 
-def _frame(path: Path, number: int) -> Image:
+def picture_at(path: Path, number: int) -> Image:
     return _frames(path, number)[0]
 
 
@@ -77,7 +77,7 @@ def _matches_the_package(image: Image, det_size: int = 4096) -> int:
 def test_boxes_scores_and_landmarks_are_the_packages_own(
     size: tuple[int, int], det_size: int, sample: Path
 ) -> None:
-    image = np.asarray(cv2.resize(_frame(sample, 30), size), np.uint8)
+    image = np.asarray(cv2.resize(picture_at(sample, 30), size), np.uint8)
     assert _matches_the_package(image, det_size) == 1
 
 
@@ -92,7 +92,9 @@ def test_boxes_scores_and_landmarks_are_the_packages_own(
 def test_they_are_in_a_picture_with_black_bars(
     border: tuple[int, int, int, int], det_size: int, sample: Path
 ) -> None:
-    image = cv2.copyMakeBorder(_frame(sample, 30), *border, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    image = cv2.copyMakeBorder(
+        picture_at(sample, 30), *border, cv2.BORDER_CONSTANT, value=(0, 0, 0)
+    )
     assert _matches_the_package(np.asarray(image, np.uint8), det_size) == 1
 
 
@@ -102,8 +104,8 @@ def test_they_are_with_many_faces_too(det_size: int, shared_data: Path) -> None:
     assert sum(_matches_the_package(image, det_size) for image in images) >= 5
 
 
-def test_boxes_come_back_in_pixels_of_the_stored_frame(sample: Path) -> None:
-    small = _frame(sample, 30)
+def test_boxes_come_back_in_pixels_of_the_storedpicture_at(sample: Path) -> None:
+    small = picture_at(sample, 30)
     large = np.asarray(cv2.resize(small, None, fx=4, fy=4), np.uint8)
     a = open_detector(det_size=176, device=Device.cpu).detect(small)
     b = open_detector(det_size=176, device=Device.cpu).detect(large)
@@ -165,7 +167,7 @@ def test_outputs_are_told_by_their_shape_whatever_their_names(
     sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _as_resnet50(renamed_mobilenet(), tmp_path, monkeypatch)
-    found, expected = _resnet50_and_mobilenet(_frame(sample, 30), 640)
+    found, expected = _resnet50_and_mobilenet(picture_at(sample, 30), 640)
     assert np.abs(found.boxes[0] - expected.boxes[0]).max() < 1, "only the mean of red differs"
     assert np.abs(found.landmarks[0] - expected.landmarks[0]).max() < 1
     assert not np.array_equal(found.scores, expected.scores), "but it does differ"
@@ -185,7 +187,7 @@ def test_an_export_of_one_size_gets_the_picture_padded(
 ) -> None:
     fixed_mobilenet(320, 256, tmp_path / "fixed.onnx")
     _as_resnet50((tmp_path / "fixed.onnx").read_bytes(), tmp_path, monkeypatch)
-    image = np.asarray(cv2.resize(_frame(sample, 30), frame), np.uint8)
+    image = np.asarray(cv2.resize(picture_at(sample, 30), frame), np.uint8)
     fitting = round(max(frame) * min(1.0, 320 / frame[0], 256 / frame[1]))
     detector = open_detector(Detector.resnet50, det_size=640, device=Device.cpu)
     detector.detect(np.full((256, 320, 3), 255, np.uint8))  # leaves nothing in the padding
@@ -265,7 +267,7 @@ def _height(faces: Faces) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 )
 def test_scrfd_finds_the_face_at_any_size(size: tuple[int, int], sample: Path) -> None:
     pulled(Detector.scrfd_500m)
-    image = np.asarray(cv2.resize(_frame(sample, 30), size), np.uint8)
+    image = np.asarray(cv2.resize(picture_at(sample, 30), size), np.uint8)
     found = open_detector(Detector.scrfd_500m, det_size=640, device=Device.cpu).detect(image)
     expected = open_detector(det_size=640, device=Device.cpu).detect(image)
     assert (found.scores > 0.5).sum() == 1

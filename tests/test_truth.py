@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,39 +12,32 @@ from flows import run_detect_track
 from tests.scoring import score
 
 
-@pytest.mark.parametrize(
-    ("episode", "stride", "idf1"),
-    [
-        # The plain program with its tracker reset at the true cuts reaches 0.934 and 0.868.
-        ("episode11", 1, 0.92),
-        ("episode11", 3, 0.92),
-        ("episode12", 3, 0.84),
-    ],
-)
-def test_tracks_follow_the_truth(
-    episode: str, stride: int, idf1: float, shared_data: Path, tmp_path: Path
-) -> None:
-    video = shared_data / "truth" / f"{episode}.mp4"
-    answer = run_detect_track(video, output_root=tmp_path, stride=stride)
+def _idf1(video: Path, output_root: Path, **options: Any) -> float:
+    """Of a run on an episode, of which no track mixes two people."""
+    answer = run_detect_track(video, output_root=output_root, **options)
     assert answer["status"] == "completed", answer
     assert answer["summary"]["shots"] == 14
     tracks = pd.read_parquet(answer["outputs"]["tracks"])
     found = score(tracks, video.with_suffix(".truth.csv"))
-    assert found.idf1 >= idf1, found
     assert found.mixed == 0, found
+    return found.idf1
+
+
+# The plain program, every frame, with its tracker reset at the true cuts: 0.934 and 0.868.
+@pytest.mark.parametrize(("episode", "idf1"), [("episode11", 0.95), ("episode12", 0.88)])
+def test_tracks_follow_the_truth(
+    episode: str, idf1: float, shared_data: Path, tmp_path: Path
+) -> None:
+    video = shared_data / "truth" / f"{episode}.mp4"
+    best = _idf1(video, tmp_path, profile="high_accuracy")
+    assert best >= idf1
+    assert _idf1(video, tmp_path, profile="balanced") >= best - 0.01
 
 
 @pytest.mark.parametrize("episode", ["episode11", "episode12"])
-def test_balanced_tracks_are_nearly_those_of_every_frame(
+def test_tracks_hardly_depend_on_the_stride(
     episode: str, shared_data: Path, tmp_path: Path
 ) -> None:
     video = shared_data / "truth" / f"{episode}.mp4"
-    idf1 = {}
-    for profile in ("balanced", "high_accuracy"):
-        answer = run_detect_track(video, output_root=tmp_path, profile=profile)
-        assert answer["status"] == "completed", answer
-        tracks = pd.read_parquet(answer["outputs"]["tracks"])
-        found = score(tracks, video.with_suffix(".truth.csv"))
-        assert found.mixed == 0, found
-        idf1[profile] = found.idf1
-    assert idf1["balanced"] >= idf1["high_accuracy"] - 0.01, idf1
+    found = [_idf1(video, tmp_path, stride=stride) for stride in (1, 3, 6)]
+    assert max(found) - min(found) <= 0.02, found
