@@ -59,7 +59,7 @@ def detect_episode(
         detections = Detections(table, folder.ep_id, options.embeds)
         first_at: list[str] = []
         looks = _noting_first(source.looks(frames), first_at)
-        work = LookThreads(looks, reader, detections, options, threads, progress)
+        work = LookThreads(looks, info.expected_frames, detections, options, threads, progress)
         work.run()
         if options.embeds:
             det_ids = sorted(detections.embedded)

@@ -54,7 +54,6 @@ class FrameSource:
         self.read = 0
         self.last_pts_s = 0.0
         self.shots = 0
-        self._reader = reader
         self._stride = stride
         self._ep_id = ep_id
         self.transitions = TransitionFinder()
@@ -76,8 +75,6 @@ class FrameSource:
             if looked_at:
                 yield Look(looks, frame, item.shot_id)
                 looks += 1
-            else:
-                self._reader.recycle(frame.image)
         self._write(frames_table)
 
     def _write(self, frames_table: TableWriter) -> None:
@@ -162,7 +159,7 @@ class LookThreads:
     def __init__(
         self,
         looks: Iterator[Look],
-        reader: VideoReader,
+        expected_frames: int | None,
         detections: Detections,
         options: ResolvedOptions,
         threads: int,
@@ -170,10 +167,10 @@ class LookThreads:
     ) -> None:
         self.device = ""
         self._threads = threads
-        self._looks, self._reader = MadeAhead(looks, threads), reader
+        self._looks = MadeAhead(looks, threads)
         self._detections, self._options = detections, options
         self._progress = progress
-        self._expected = reader.info.expected_frames
+        self._expected = expected_frames
         self._writing = threading.Lock()
         self._failed = threading.Event()
         self._said_at = time.monotonic()
@@ -224,12 +221,11 @@ class LookThreads:
         return True
 
     def _look_at(self, look: Look, detector: FaceDetector) -> None:
-        image = look.frame.image
+        image = look.frame.picture()
         faces = detector.detect(image)
         found = Found(look, faces)
         if self._options.embeds:
             found.pictures = [align(image, points) for points in faces.landmarks]
-        self._reader.recycle(image)
         with self._writing:
             self._detections.add(found)
             now = time.monotonic()

@@ -19,13 +19,17 @@ from scenedetect.common import Timecode
 from scenedetect.detectors import AdaptiveDetector
 
 from pipeline.transitions import TransitionFinder
-from pipeline.video import Frame, Image
+from pipeline.video import Frame, Grey
 
 MIN_SHOT_S = 0.25
 """A new shot cannot start this many seconds after the last one: flashes and single bad frames."""
 
 _WIDTH = 256
 """Pixels of width the cut detector sees."""
+
+
+_LEVELS = np.clip((np.arange(256) - 16) * 255 / 219, 0, 255).round().astype(np.uint8)
+"""Levels of a picture by those of luma, 16 to 235 (ITU-R BT.601)."""
 
 
 @dataclass(slots=True)
@@ -78,7 +82,7 @@ def _numbered(
             start_pts = frame.pts
         waiting.append(frame)
         clock = FrameTimecode(Timecode(frame.pts - start_pts, time_base), frame_rate)
-        small = _small(frame.image)
+        small = _small(frame.brightness())
         cut = bool(detector.process_frame(clock, small))
         transitions.add(frame, small)
         if len(waiting) > delay:
@@ -94,23 +98,28 @@ def _numbered(
 
 
 class _BrightnessDetector(AdaptiveDetector):  # type: ignore[misc]  # scenedetect has no types
-    """The same scores, without the hues and saturations that `luma_only` gives no weight."""
+    """Scores pictures of brightness alone, all that `luma_only` gives weight to."""
 
-    _before: Image | None = None
+    _before: Grey | None = None
 
-    def _calculate_frame_score(self, timecode: FrameTimecode, frame_img: Image) -> float:  # noqa: ARG002
-        blue, green, red = cv2.split(frame_img)
-        brightest = np.asarray(cv2.max(cv2.max(blue, green), red), np.uint8)  # V of HSV.
-        before, self._before = self._before, brightest
-        if before is None:
+    def _calculate_frame_score(self, timecode: FrameTimecode, frame_img: Grey) -> float:  # noqa: ARG002
+        before, self._before = self._before, frame_img
+        if before is None or before.shape != frame_img.shape:
             return 0.0
-        return cv2.norm(brightest, before, cv2.NORM_L1) / brightest.size
+        return cv2.norm(frame_img, before, cv2.NORM_L1) / frame_img.size
 
 
-def _small(image: Image) -> Image:
-    height, width = image.shape[:2]
-    if width <= _WIDTH:
-        return image
-    size = (_WIDTH, max(1, round(height * _WIDTH / width)))
-    # One pixel in many: next to a mean it costs a quarter, and no cut of the truth is lost.
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+def _small(brightness: Grey) -> Grey:
+    """A small picture, its levels from 0 to 255.
+
+    Args:
+        brightness: `(H, W)` uint8 luma.
+    """
+    height, width = brightness.shape
+    if width > _WIDTH:
+        size = (_WIDTH, max(1, round(height * _WIDTH / width)))
+        # One pixel in many: next to a mean it costs a quarter, and no cut of the truth is lost.
+        brightness = np.asarray(
+            cv2.resize(brightness, size, interpolation=cv2.INTER_NEAREST), np.uint8
+        )
+    return np.asarray(cv2.LUT(brightness, _LEVELS), np.uint8)

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video import Frame, Image
+from pipeline.video import Frame, Grey
 
 SIZE = (64, 36)
 """Width and height of the tiny picture: small movements do not show, pans are not straight."""
@@ -83,14 +83,13 @@ class TransitionFinder:
         self._checked_s = -np.inf
         self._contrast = 0.0
 
-    def add(self, frame: Frame, image: Image) -> None:
+    def add(self, frame: Frame, image: Grey) -> None:
         """The next frame.
 
         Args:
-            image: `(H, W, 3)` uint8 BGR, the frame's picture in any size.
+            image: `(H, W)` uint8 from 0 to 255, the frame's brightness in any size.
         """
-        tiny = cv2.resize(image, SIZE, interpolation=cv2.INTER_LINEAR)
-        grey = cv2.cvtColor(tiny, cv2.COLOR_BGR2GRAY)
+        grey = cv2.resize(image, SIZE, interpolation=cv2.INTER_LINEAR)
         self._seen.append(_Seen(frame.index, frame.pts_s, grey))
         while frame.pts_s - self._seen[0].pts_s > WINDOW_S:
             self._seen.popleft()

@@ -1,16 +1,18 @@
 """A video file: what it holds, and its frames with their true presentation times.
 
-PyAV (FFmpeg's own view of the container) answers what OpenCV does not tell: the clock the
-container starts at, exact rates, and how many frames there should be. OpenCV decodes.
+All through PyAV, FFmpeg's own view of a file. Most frames are looked at by the cut detector alone,
+for which their brightness does, as the decoder leaves it: only a frame in which faces are looked
+for becomes a picture of three colours, which costs half as much as decoding it.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -18,8 +20,15 @@ from numpy.typing import NDArray
 
 from pipeline.errors import VideoError
 
+if TYPE_CHECKING:
+    import av
+    from av.video.reformatter import VideoReformatter
+
 Image = NDArray[np.uint8]
 """A picture: `(H, W, 3)` uint8, BGR."""
+
+Grey = NDArray[np.uint8]
+"""A picture's brightness: `(H, W)` uint8."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,6 @@ def _index_is_whole(path: Path, promised: int) -> bool:
     return found >= promised
 
 
-@dataclass(slots=True)
 class Frame:
     """One decoded frame.
 
@@ -159,17 +167,63 @@ class Frame:
         index: 0-based, in the order of decoding.
         pts: presentation time in ticks of the stream.
         pts_s: the same in seconds on the container's clock, as ffprobe prints `pts_time`.
-        image: the upright picture; valid until it is given back with `VideoReader.recycle`.
     """
 
-    index: int
-    pts: int
-    pts_s: float
-    image: Image
+    __slots__ = ("_decoded", "index", "pts", "pts_s")
+
+    def __init__(self, index: int, pts: int, pts_s: float, decoded: av.VideoFrame) -> None:
+        self.index, self.pts, self.pts_s = index, pts, pts_s
+        self._decoded = decoded
+
+    def brightness(self) -> Grey:
+        """`(H, W)` uint8 luma as it is stored: not turned upright, and mostly from 16 to 235."""
+        decoded = self._decoded
+        if decoded.format.name not in _EIGHT_BIT_LUMA:
+            decoded = _reformatter().reformat(decoded, format="gray", threads=1)
+        return _rows(decoded, 1)
+
+    def picture(self) -> Image:
+        """The upright picture, `(H, W, 3)` uint8 BGR. Made anew by each call, in any thread."""
+        coloured = _reformatter().reformat(self._decoded, format="bgr24", threads=1)
+        height, width = coloured.height, coloured.width
+        image = _rows(coloured, 3).reshape(height, width, 3)
+        turned = _UPRIGHT.get(self._decoded.rotation % 360)
+        return image if turned is None else np.asarray(cv2.rotate(image, turned), np.uint8)
 
 
-_BAD_PACKETS_IN_A_ROW = 2000
-"""After so many failed reads it is the end; each takes about 20 microseconds there."""
+_EIGHT_BIT_LUMA = frozenset(
+    f"{kind}{ratio}p" for kind in ("yuv", "yuvj") for ratio in ("420", "422", "444", "440", "411")
+) | {"nv12", "nv21", "gray"}
+"""Pixel formats whose first plane is one byte of luma a pixel."""
+
+_UPRIGHT = {
+    90: cv2.ROTATE_90_COUNTERCLOCKWISE,
+    180: cv2.ROTATE_180,
+    270: cv2.ROTATE_90_CLOCKWISE,
+}
+"""How to turn a picture by the degrees the container says, counterclockwise."""
+
+_local = threading.local()
+
+
+def _reformatter() -> VideoReformatter:
+    """This thread's own: it keeps what it has set up for the last frame's format."""
+    if not hasattr(_local, "reformatter"):
+        from av.video.reformatter import VideoReformatter
+
+        _local.reformatter = VideoReformatter()
+    return cast("VideoReformatter", _local.reformatter)
+
+
+def _rows(decoded: av.VideoFrame, channels: int) -> NDArray[np.uint8]:
+    """The first plane's pixels, `(H, W * channels)`, without a copy."""
+    plane = decoded.planes[0]
+    rows = np.asarray(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    return rows[: decoded.height, : decoded.width * channels]
+
+
+_BAD_READS_IN_A_ROW = 2000
+"""After so many damaged packets in a row it is the end."""
 
 
 class VideoReader:
@@ -185,51 +239,65 @@ class VideoReader:
         self.irregular_times = 0
         """Frames whose time did not increase and was set one frame after the one before."""
         self._threads = decoder_threads
-        self._spare: list[Image] = []
         self._frame_ticks = max(1, round(1 / info.frame_rate / info.time_base))
 
     def __enter__(self) -> VideoReader:
-        # OpenCV rotates by the container's orientation by default: pictures come upright.
-        self._capture = cv2.VideoCapture(
-            str(self.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self._threads]
-        )
-        if not self._capture.isOpened():
+        import av
+
+        av.logging.set_level(av.logging.PANIC)  # What is wrong with a file is said once, by us.
+        self._container = av.open(str(self.path))
+        self._stream = self._container.streams.video[0]
+        decoder = self._stream.codec_context
+        if decoder is None:
+            self._container.close()
             raise VideoError(
-                f"{self.path} ({self.info.codec}) cannot be decoded by this OpenCV: "
+                f"{self.path} ({self.info.codec}) cannot be decoded by this FFmpeg: "
                 "convert it to H.264"
             )
+        decoder.thread_count = self._threads
+        decoder.thread_type = "AUTO"
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._capture.release()
+        self._container.close()
 
-    def recycle(self, image: Image) -> None:
-        """Lets the next frame reuse this picture's memory (fresh pages cost more than decoding)."""
-        self._spare.append(image)
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """What can be decoded of the file, damaged packets left out."""
+        import av
+
+        failures = 0
+        packets = self._container.demux(self._stream)
+        while failures < _BAD_READS_IN_A_ROW:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError:
+                failures += 1
+                packets = self._container.demux(self._stream)
+                continue
+            try:
+                for frame in packet.decode():
+                    failures = 0
+                    yield frame
+            except av.error.FFmpegError:
+                failures += 1
 
     def frames(self) -> Iterator[Frame]:
         """All frames, in order."""
-        index, last_pts, failures = 0, None, 0
+        index, last_pts = 0, None
         last_read = latest = 0
-        while failures < _BAD_PACKETS_IN_A_ROW:
-            spare = self._spare.pop() if self._spare else None
-            read, image = self._capture.read(spare)
-            if not read:
-                failures += 1  # The end, or a damaged packet: OpenCV does not say which.
-                if spare is not None:
-                    self._spare.append(spare)
-                continue
-            failures = 0
-            seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            read_pts = pts = self.info.start_pts + round(seconds / self.info.time_base)
+        for decoded in self._decoded():
+            # Without a time of its own, as in a raw stream, a frame follows the one before.
+            stored = decoded.dts if decoded.pts is None else decoded.pts
+            read_pts = pts = self.info.start_pts if stored is None else stored
             if last_pts is not None and pts <= last_pts:
                 # A frame that comes late, or the first after it, must not push all others on.
                 late = pts < last_read or pts > latest
                 pts = last_pts + (1 if late else self._frame_ticks)
                 self.irregular_times += 1
             last_pts, last_read, latest = pts, read_pts, max(latest, read_pts)
-            picture = np.asarray(image, np.uint8)
-            yield Frame(index, pts, float(pts * self.info.time_base), picture)
+            yield Frame(index, pts, float(pts * self.info.time_base), decoded)
             index += 1
         if index == 0:
             raise VideoError(

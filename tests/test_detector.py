@@ -25,7 +25,7 @@ from tests.networks import fixed_mobilenet, mobilenet, pulled, renamed_mobilenet
 
 def _frames(path: Path, *numbers: int) -> list[Image]:
     with VideoReader(path, probe(path)) as reader:
-        return [frame.image.copy() for frame in reader.frames() if frame.index in numbers]
+        return [frame.picture() for frame in reader.frames() if frame.index in numbers]
 
 
 def picture_at(path: Path, number: int) -> Image:
@@ -238,7 +238,7 @@ def test_scrfd_finds_the_clear_faces_that_retinaface_finds(
         for frame in reader.frames():
             if frame.index % stride:
                 continue
-            ours, theirs = retinaface.detect(frame.image), scrfd.detect(frame.image)
+            ours, theirs = (network.detect(frame.picture()) for network in (retinaface, scrfd))
             for i in np.flatnonzero((ours.scores > 0.9) & (_height(ours) >= 32)):
                 clear += 1
                 iou = pairwise_iou(ours.boxes[i : i + 1], theirs.boxes)[0]

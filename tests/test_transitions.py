@@ -25,7 +25,6 @@ def _found(path: Path) -> Found:
     cuts = []
     with VideoReader(path, info) as reader:
         for item in with_shots(reader.frames(), info.frame_rate, info.time_base, finder):
-            reader.recycle(item.frame.image)
             if item.starts_shot and item.frame.index:
                 cuts.append(item.frame.index)
     return cuts, finder.found
