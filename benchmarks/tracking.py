@@ -53,7 +53,7 @@ def _detected(video: Path) -> int:
     wall_s(
         [
             *(facetracks(), "detect", str(video), "--stride", "1"),
-            *("--tracker", Tracker.strongsort, "--output-root", str(_ROOT)),
+            *("--det-size", "640", "--tracker", Tracker.strongsort, "--output-root", str(_ROOT)),
         ]
     )
     record = json.loads((_ROOT / video.stem / "run.json").read_text(encoding="utf-8"))
