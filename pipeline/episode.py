@@ -61,7 +61,7 @@ class Source:
             str(video).encode()
         except UnicodeEncodeError:
             raise VideoError(
-                f"the name of {os.fsencode(video)!r} is not UTF-8, which OpenCV needs: rename it"
+                f"the name of {os.fsencode(video)!r} is not UTF-8: rename it"
             ) from None
         try:
             stat = video.stat()
