@@ -83,8 +83,8 @@ def test_a_run_from_the_form_to_its_report(stack: LocalStack) -> None:
             "Episode id": "Default: the file's name",
             "Profile": "an option given explicitly wins",
             "Tracker": "StrongSORT by motion and face embeddings",
-            "Stride": "From 1 to 250. Default by profile: low_power 12, balanced 6",
-            "Score to start a track": "lower scores may continue one. From 0 to 1.",
+            "Stride": "From 1 to 250. Default by profile: low_power 12, balanced 8",
+            "Best score of a track": "three quarters of it on average. From 0 to 1.",
             "Operation": "run does both steps",
             "Force": "even where it is done",
         }.items():
@@ -183,7 +183,7 @@ def test_a_wrong_value_is_told_in_the_form(stack: LocalStack) -> None:
             ("Stride", "0", "greater than or equal to 1"),
             ("Stride", "251", "less than or equal to 250"),
             ("Stride", "1.5", "nearest valid values are 1 and 2"),
-            ("Score to start a track", "1.5", "less than or equal to 1"),
+            ("Best score of a track", "1.5", "less than or equal to 1"),
         ):
             field = _field(page, title)
             field.fill(value)
@@ -194,7 +194,7 @@ def test_a_wrong_value_is_told_in_the_form(stack: LocalStack) -> None:
             visit.picture(f"{title} {value}")
             field.fill("")
         # What the browser lets through, the server refuses, in the page.
-        _field(page, "Score to start a track").fill("0.6")
+        _field(page, "Best score of a track").fill("0.6")
         label = page.get_by_text("Stride (Optional)", exact=True)
         label.locator("xpath=following::button[1]").click()
         page.get_by_role("menuitem", name="Use JSON Input").click()
