@@ -12,19 +12,22 @@ from tests.scoring import score
 
 
 @pytest.mark.parametrize(
-    ("episode", "stride", "idf1"),
+    ("episode", "tracker", "stride", "idf1"),
     [
         # The plain program with its tracker reset at the true cuts reaches 0.934 and 0.868.
-        ("episode11", 1, 0.92),
-        ("episode11", 3, 0.92),
-        ("episode12", 3, 0.84),
+        ("episode11", "bytetrack", 1, 0.92),
+        ("episode11", "bytetrack", 3, 0.92),
+        ("episode12", "bytetrack", 3, 0.84),
+        ("episode11", "strongsort", 1, 0.91),
+        ("episode12", "strongsort", 3, 0.84),
+        ("episode12", "strongsort", 6, 0.85),
     ],
 )
 def test_tracks_follow_the_truth(
-    episode: str, stride: int, idf1: float, shared_data: Path, tmp_path: Path
+    episode: str, tracker: str, stride: int, idf1: float, shared_data: Path, tmp_path: Path
 ) -> None:
     video = shared_data / "truth" / f"{episode}.mp4"
-    answer = run_detect_track(video, output_root=tmp_path, stride=stride)
+    answer = run_detect_track(video, output_root=tmp_path, tracker=tracker, stride=stride)
     assert answer["status"] == "completed", answer
     assert answer["summary"]["shots"] == 14
     tracks = pd.read_parquet(answer["outputs"]["tracks"])
