@@ -54,8 +54,8 @@ def transitions_within(
         if first >= stop or last < start:
             continue
         # Known from a tenth to nine tenths of the way: the rest is an eighth of that, on each side.
-        rest = ceil((last - first) / 8)
         dissolve = record["kind"] == "dissolve"
+        rest = ceil((last - first) / 8) if dissolve else 0
         found.append(
             ShotTransition(first - rest - start, last + rest - start, dissolve, record["likeness"])
         )
@@ -98,6 +98,8 @@ def split_track(
             within = rest[len(before) : len(rest) - len(after)]
             if stays(before, within, after, faces, change):
                 continue
+            if not change.dissolve:
+                before, after = _parted(before, within, after, faces)
         elif not change.dissolve:
             continue
         if before:
@@ -105,6 +107,18 @@ def split_track(
         rest = after
     if rest:
         yield rest
+
+
+def _parted(
+    before: list[int], within: list[int], after: list[int], faces: Faces
+) -> tuple[list[int], list[int]]:
+    """Both sides of a fade with what is seen of them within it, where the dark between is seen."""
+    seen = [before[-1], *within, after[0]]
+    gaps = np.diff(faces.look[seen])
+    dark = int(gaps.argmax())
+    if gaps[dark] <= 1.5 * gaps.min():
+        return before, after
+    return before + seen[1 : dark + 1], seen[dark + 1 : -1] + after
 
 
 def stays(
