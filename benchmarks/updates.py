@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.processes import BenchError
 from pipeline.appearance import spread_embeddings, stored_embeddings
 from pipeline.episode import EpisodeFolder
+from pipeline.footer import read_facts
 from pipeline.machine import limit_loaded_libraries
 from pipeline.options import Options, ResolvedOptions, Tracker
 from pipeline.shot_tracks import ShotDetections, _follow
@@ -42,7 +43,8 @@ def measure(folder: EpisodeFolder, tracker: Tracker) -> dict[str, float]:
     detections = read_table(folder.detections)
     embedded = stored_embeddings(folder) if options.embeds else None
     embeddings = None if embedded is None else spread_embeddings(embedded, detections)
-    shots = _Shots(read_table(folder.frames), detections, embeddings, options)
+    transitions = read_facts(folder.frames)["transitions"]
+    shots = _Shots(read_table(folder.frames), detections, embeddings, transitions, options)
     import_boxmot()
     adapter_s = boxmot_s = 0.0
     looks = found = 0

@@ -7,7 +7,7 @@ an obstacle (filled in by straight lines, and flagged).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.links import pairwise_iou
 from pipeline.options import ResolvedOptions
 from pipeline.pace import wait_for_leave
+from pipeline.track_splits import Faces, ShotTransition, split_track
 from pipeline.trackers import ShotTracker, open_tracker
 
 BIRTH_IOU = 0.3
@@ -40,6 +41,8 @@ class ShotDetections:
         boxes: `(N, 4)` float32 xyxy pixels.
         scores: `(N,)` float32.
         embeddings: `(N, 128)` float32, or None.
+        landmarks: `(N, 5, 2)` float32 pixels; needed where there are transitions.
+        transitions: the fades and dissolves within the shot, in order.
     """
 
     frame_index: NDArray[np.int64]
@@ -49,6 +52,8 @@ class ShotDetections:
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     embeddings: NDArray[np.float32] | None
+    landmarks: NDArray[np.float32] | None = None
+    transitions: list[ShotTransition] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def track_shot(shot: ShotDetections, options: ResolvedOptions, looks_per_s: floa
     shot_s = float(shot.pts_s[-1] - shot.pts_s[0])
     shortest_s = min(options.min_track_s, shot_s / 2)
     finished = []
-    for members in tracks.values():
+    for members in _without_other_faces(shot, tracks):
         scores = shot.scores[members]
         if scores.max() < options.min_score or scores.mean() < MEAN_PART * options.min_score:
             continue
@@ -143,6 +148,19 @@ def _add_births(shot: ShotDetections, tracks: dict[int, list[int]]) -> None:
             birth = unused[int(overlap.argmax())]
             members.insert(0, birth)
             used.add(birth)
+
+
+def _without_other_faces(shot: ShotDetections, tracks: dict[int, list[int]]) -> list[list[int]]:
+    """The tracks, those apart that change to another face at a transition."""
+    if not shot.transitions:
+        return list(tracks.values())
+    assert shot.landmarks is not None, "faces at transitions are told apart by landmarks too"
+    faces = Faces(shot.look, shot.boxes, shot.landmarks, shot.scores, shot.embeddings)
+    return [
+        part
+        for members in tracks.values()
+        for part in split_track(members, faces, shot.transitions)
+    ]
 
 
 def _fill(

@@ -31,6 +31,7 @@ from pipeline.request import StepRequest
 from pipeline.shot_tracks import FILLED, ShotDetections, TrackRows, track_shot
 from pipeline.tables import (
     BOX_SIDES,
+    LANDMARKS,
     TRACK_SUMMARY,
     TRACKS,
     TableWriter,
@@ -39,6 +40,7 @@ from pipeline.tables import (
     table_writer,
 )
 from pipeline.track_facts import TrackFacts
+from pipeline.track_splits import transitions_within
 from pipeline.trackers import import_boxmot
 
 MOTION_ONLY = (
@@ -96,7 +98,8 @@ def track_episode(
         else:
             warnings.append(MOTION_ONLY)
             embeddings = all_alike(detections.num_rows)
-    shots = _Shots(frames, detections, embeddings, options)
+    transitions = read_facts(folder.frames)["transitions"]
+    shots = _Shots(frames, detections, embeddings, transitions, options)
     with _shot_trackers(threads, shots.count) as run:
         work = partial(track_shot, options=options, looks_per_s=shots.looks_per_s)
         summary = _Summary(folder.ep_id)
@@ -158,6 +161,7 @@ class _Shots:
         frames: pa.Table,
         detections: pa.Table,
         embeddings: np.ndarray[Any, Any] | None,
+        transitions: list[dict[str, Any]],
         options: ResolvedOptions,
     ) -> None:
         self.frame_index = column(frames, "frame_index")
@@ -175,6 +179,9 @@ class _Shots:
         chosen = np.flatnonzero((longer_side >= options.min_face) & has_nose)
         self.det_id = column(detections, "det_id")[chosen]
         self._boxes = boxes[chosen]
+        points = [column(detections, f"{name}_{axis}") for name in LANDMARKS for axis in "xy"]
+        self._landmarks = np.stack(points, axis=1)[chosen].reshape(-1, len(LANDMARKS), 2)
+        self._transitions = transitions
         self.scores = column(detections, "score")[chosen]
         self._embeddings = None if embeddings is None else embeddings[chosen]
         shot_of_det = column(detections, "shot_id")[chosen]
@@ -208,6 +215,8 @@ class _Shots:
                 self._boxes[dets],
                 self.scores[dets],
                 None if self._embeddings is None else self._embeddings[dets],
+                self._landmarks[dets],
+                transitions_within(self._transitions, frames.start, frames.stop),
             )
 
 

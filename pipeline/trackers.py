@@ -12,7 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.faces import MIN_SCORE
+from pipeline.links import LINK_IOU, pairwise_iou
 from pipeline.options import ResolvedOptions, Tracker
+
+DENSE_LOOKS_PER_S = 6.0
+"""From here on StrongSORT goes by place first: between strides 3 and 6 of common frame rates."""
 
 Assignment = NDArray[np.int64]
 """`(M, 2)` int64: track number and index of the detection it has in this look."""
@@ -69,22 +73,40 @@ class _StrongSort:
     """StrongSORT (Du et al., IEEE TMM 2023) with face embeddings instead of body ones.
 
     Camera motion compensation is off: it would need the pictures, and re-tracking has none.
+
+    Where looks are dense it lets go of a face that it missed in one look and that looks unlike
+    itself in the next: half hidden, say; and every low score began a track that could take the
+    face away. So there place decides who may be who, with gates twice as wide and no limit of
+    likeness, and likeness decides between those; and low scores only continue a track, as in
+    ByteTrack. IDF1 of truth episodes 11 and 12, and mean of 7 made ones, by stride at 24 fps:
+
+    stride     as where sparse       as where dense        ByteTrack
+    1          0.864 0.789 0.902     0.920 0.854 0.920     0.931 0.856 0.917
+    3          0.890 0.834 0.922     0.933 0.851 0.923     0.934 0.851 0.929
+    6          0.936 0.862 0.929     0.925 0.846 0.911     0.932 0.849 0.904
+    12         0.934 0.869 0.914     0.912 0.787 0.871     0.899 0.816 0.863
     """
 
     def __init__(self, options: ResolvedOptions, looks_per_s: float) -> None:
         from boxmot import StrongSort
 
+        self._dense = looks_per_s >= DENSE_LOOKS_PER_S
+        # A cosine distance is hardly ever more than 1.2. The scale is one of variances.
+        max_cos_dist, noise = (1.2, 4.0) if self._dense else (0.6, 1.0)
         self._tracker = StrongSort(
             min_conf=MIN_SCORE,
-            max_cos_dist=0.6,
+            max_cos_dist=max_cos_dist,
             max_iou_dist=0.9,
-            n_init=1,
+            n_init=2 if self._dense else 1,
             max_age=_looks(options.max_gap_s, looks_per_s),
             variable_dt=True,
+            kf_process_position_scale=noise,
+            kf_process_velocity_scale=noise,
         )
         self._tracker.cmc = None
         self._frame = np.zeros((1, 1, 3), np.uint8)
-        self._min_score = options.min_score
+        self._start_score = options.start_score
+        self._last_boxes: dict[int, NDArray[np.float32]] = {}
 
     def update(
         self,
@@ -97,17 +119,30 @@ class _StrongSort:
         from boxmot.structures import Boxes, Detections
 
         assert embeddings is not None, "StrongSORT is fed an embedding for every box"
+        given = np.arange(len(boxes))
+        if self._dense:
+            given = np.flatnonzero((scores >= self._start_score) | self._continues(boxes))
         detections = Detections(
-            geometry=Boxes(torch.from_numpy(boxes)),
-            scores=torch.from_numpy(scores),
-            class_ids=torch.zeros(len(boxes), dtype=torch.int64),
+            geometry=Boxes(torch.from_numpy(boxes[given])),
+            scores=torch.from_numpy(scores[given]),
+            class_ids=torch.zeros(len(given), dtype=torch.int64),
             sample_id="look",
-            embeddings=torch.from_numpy(embeddings),
+            embeddings=torch.from_numpy(embeddings[given]),
         )
         tracks = self._tracker.update(detections, self._frame, timestamp_s=pts_s)
-        numbers = tracks.track_ids.numpy()
-        found = tracks.detection_indices.numpy()
-        return np.asarray(np.stack([numbers, found], axis=1)[found >= 0], np.int64)
+        numbers, found = tracks.track_ids.numpy(), tracks.detection_indices.numpy()
+        assigned = np.stack([numbers[found >= 0], given[found[found >= 0]]], axis=1)
+        self._last_boxes |= {int(number): boxes[i] for number, i in assigned}
+        alive = {int(track.id) for track in self._tracker.tracks}
+        self._last_boxes = {n: box for n, box in self._last_boxes.items() if n in alive}
+        return np.asarray(assigned, np.int64)
+
+    def _continues(self, boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether each box lies where a track was last."""
+        if not self._last_boxes or not len(boxes):
+            return np.zeros(len(boxes), np.bool_)
+        overlap = pairwise_iou(boxes, np.stack([*self._last_boxes.values()]))
+        return np.asarray(overlap.max(axis=1) >= LINK_IOU)
 
 
 def _looks(seconds: float, looks_per_s: float) -> int:

@@ -3,8 +3,8 @@
 While one picture turns into another, every frame lies on the straight line between the two (the
 model of chromatic edits in Hampapur et al., "Production model based digital video segmentation",
 1995). A camera that moves, or people who do, leave that line. It is tested on windows that end
-at the newest frame, about ten times a second, so that the stage is delayed by nothing. Nothing is
-done about a transition: a shot, and a track, may go through it.
+at the newest frame, about ten times a second, so that the stage is delayed by nothing. A shot goes
+through a transition; `pipeline.track_splits` decides which tracks do.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class Transition:
         kind: `fade` (to or from black or white, or through it) or `dissolve`.
         first_frame, last_frame: 0-based, of the frames that are neither picture wholly.
         first_pts_s, last_pts_s: their times, seconds on the container's clock.
+        likeness: correlation of the pictures before and after, at most 1; None for a fade that
+            has a picture on one side only.
     """
 
     kind: Literal["fade", "dissolve"]
@@ -61,6 +63,7 @@ class Transition:
     last_frame: int
     first_pts_s: float
     last_pts_s: float
+    likeness: float | None = None
 
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
@@ -82,6 +85,7 @@ class TransitionFinder:
         self._flat_at = -1
         self._checked_s = -np.inf
         self._contrast = 0.0
+        self._before: Floats | None = None
 
     def add(self, frame: Frame, image: Grey) -> None:
         """The next frame.
@@ -119,7 +123,8 @@ class TransitionFinder:
         contrast = float(np.sqrt(np.mean(line * line)))
         if len(window) < 4 or contrast < _DIFFERENT:
             return
-        if kind == "dissolve" and _correlation(first, last) >= _UNLIKE:
+        likeness = _correlation(first, last) if kind == "dissolve" else None
+        if likeness is not None and likeness >= _UNLIKE:
             return
         way = np.stack([seen.grey.ravel() for seen in window]) - first
         part = way @ line / float(line @ line)
@@ -132,23 +137,39 @@ class TransitionFinder:
             return
         start, end = window[between[0]], window[between[-1]]
         if end.pts_s - start.pts_s >= _GRADUAL_S[kind]:
-            self._note(Transition(kind, start.index, end.index, start.pts_s, end.pts_s), contrast)
+            ends = (start.index, end.index, start.pts_s, end.pts_s)
+            new = Transition(kind, *ends, likeness)
+            if kind == "dissolve":
+                self._note(new, contrast)
+            elif _is_flat(window[-1].grey):
+                self._note(new, contrast)
+                self._before = first
+            else:
+                self._note(new, contrast, last)
 
-    def _note(self, new: Transition, contrast: float) -> None:
-        """Windows overlap: the one that spans the greater change knows the transition best."""
+    def _note(self, new: Transition, contrast: float, after: Floats | None = None) -> None:
+        """Windows overlap: the one that spans the greater change knows the transition best.
+
+        Args:
+            after: the picture that a fade comes in to.
+        """
         known = self.found[-1] if self.found else None
         apart_s = np.inf if known is None else new.first_pts_s - known.last_pts_s
         if known is None or new.kind != known.kind or apart_s > _APART_S[new.kind]:
             self.found.append(new)
-            self._contrast = contrast
+            self._contrast, self._before = contrast, None
         elif new.kind == "fade":
             # Out and in again are one fade.
+            likeness = known.likeness
+            if self._before is not None and after is not None:
+                likeness = _correlation(self._before, after)
             self.found[-1] = Transition(
                 "fade",
                 min(known.first_frame, new.first_frame),
                 max(known.last_frame, new.last_frame),
                 min(known.first_pts_s, new.first_pts_s),
                 max(known.last_pts_s, new.last_pts_s),
+                likeness,
             )
         elif contrast > self._contrast:
             self.found[-1], self._contrast = new, contrast

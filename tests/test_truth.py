@@ -41,3 +41,14 @@ def test_tracks_hardly_depend_on_the_stride(
     video = shared_data / "truth" / f"{episode}.mp4"
     found = [_idf1(video, tmp_path, stride=stride) for stride in (1, 3, 6)]
     assert max(found) - min(found) <= 0.02, found
+
+
+@pytest.mark.parametrize(
+    ("episode", "stride", "idf1"),
+    [("episode11", 1, 0.91), ("episode12", 3, 0.84), ("episode12", 6, 0.85)],
+)
+def test_strongsort_follows_the_truth(
+    episode: str, stride: int, idf1: float, shared_data: Path, tmp_path: Path
+) -> None:
+    video = shared_data / "truth" / f"{episode}.mp4"
+    assert _idf1(video, tmp_path, tracker="strongsort", stride=stride) >= idf1

@@ -1,0 +1,101 @@
+"""A face that stays through a fade or dissolve keeps its track; another one gets its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.detect import detect_episode
+from pipeline.episode import EpisodeFolder
+from pipeline.footer import Footer, read_facts
+from pipeline.options import Options, Tracker
+from pipeline.track import track_episode
+from tests import made_scenes
+from tests.conftest import SHARED_DATA
+from tests.made_faces import Sprite, photos, sprites
+from tests.made_scenes import Actor, ActorScene
+from tests.made_truth import Episode, Film, Part, steady_times
+from tests.media import Image
+from tests.scoring import score
+
+_SIZE = (640, 360)
+_DURATION_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def people() -> list[Sprite]:
+    return sprites(photos(SHARED_DATA if SHARED_DATA.is_dir() else None))
+
+
+def _backgrounds() -> list[Image]:
+    """Light from the left, and from the right."""
+    ramp = np.tile(np.linspace(50, 210, _SIZE[0]), (_SIZE[1], 1)).astype(np.uint8)
+    image = np.repeat(ramp[..., None], 3, axis=2)
+    return [image, np.ascontiguousarray(image[:, ::-1])]
+
+
+def _scene(sprite: Sprite, background: Image, width: float = 0.14) -> ActorScene:
+    path = made_scenes.Path([0.0], [[0.5, 0.47, width]], (0.003, 0.003, 0.0), 0.5)
+    return ActorScene(background, [Actor(sprite, path)], _DURATION_S)
+
+
+def _film(first: ActorScene, then: ActorScene, comes: str) -> Film:
+    episode = Episode([Part(first), Part(then, comes, 0.75)])
+    return Film(episode, steady_times(episode.duration_s, 24))
+
+
+def _tracks(film: Film, root: Path, kind: str, options: dict[str, object]) -> pd.DataFrame:
+    resolved = Options.parse(options).resolve()
+    video = film.write(root / "made.mp4")
+    folder, footer = EpisodeFolder(root, "made"), Footer("made", "0", "0")
+    detect_episode(video, folder, footer, resolved, 1, lambda *_: None)
+    assert [change["kind"] for change in read_facts(folder.frames)["transitions"]] == [kind]
+    track_episode(folder, footer, resolved, 1, lambda *_: None)
+    return pd.read_parquet(folder.tracks)
+
+
+_KINDS = [("dissolve", "dissolve"), ("black", "fade"), ("white", "fade")]
+_OPTIONS = [
+    {"tracker": Tracker.bytetrack, "stride": 1},
+    {"tracker": Tracker.bytetrack, "stride": 6},
+    {"tracker": Tracker.strongsort, "stride": 3},
+]
+
+
+@pytest.mark.parametrize("options", _OPTIONS, ids=str)
+@pytest.mark.parametrize(("comes", "kind"), _KINDS)
+def test_a_face_that_stays_keeps_its_track(
+    comes: str, kind: str, options: dict[str, object], people: list[Sprite], tmp_path: Path
+) -> None:
+    here, there = _backgrounds()
+    after = there if kind == "dissolve" else here
+    film = _film(_scene(people[0], here), _scene(people[0], after), comes)
+    tracks = _tracks(film, tmp_path, kind, options)
+    assert tracks.track_id.nunique() == 1
+    middle = film.transitions[0][1]
+    assert tracks.frame_index.min() < middle - 12
+    assert tracks.frame_index.max() > film.transitions[0][2] + 12
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (2, 3), (4, 5)], ids=str)
+@pytest.mark.parametrize("options", _OPTIONS, ids=str)
+@pytest.mark.parametrize(("comes", "kind"), _KINDS)
+def test_a_face_that_comes_at_the_place_of_another_gets_its_own_track(
+    comes: str,
+    kind: str,
+    options: dict[str, object],
+    pair: tuple[int, int],
+    people: list[Sprite],
+    shared_data: Path,  # noqa: ARG001  (one clip alone shows one person)
+    tmp_path: Path,
+) -> None:
+    one, other = (people[i] for i in pair)
+    here, there = _backgrounds()
+    film = _film(_scene(one, here), _scene(other, there), comes)
+    tracks = _tracks(film, tmp_path, kind, options)
+    found = score(tracks, tmp_path / "made.truth.csv")
+    assert found.mixed == 0
+    assert found.idf1 >= 0.8, "both have theirs, but for the looks in between"
