@@ -73,7 +73,8 @@ def probe(path: Path) -> VideoInfo:
     """Reads the container's header.
 
     Raises:
-        VideoError: it is no media file, is cut off before its index, or has no video stream.
+        VideoError: it is no media file, is cut off before its index, has no video stream, or one
+            in a codec for which there is no decoder.
     """
     import av
 
@@ -82,6 +83,8 @@ def probe(path: Path) -> VideoInfo:
             if not container.streams.video:
                 raise VideoError(f"{path} holds no video stream (audio only?): give a video file")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise VideoError(f"{path} is in a codec nobody here knows: convert it to H.264")
             duration = stream.duration
             if duration is not None and stream.time_base is not None:
                 seconds: float | None = float(duration * stream.time_base)
@@ -230,7 +233,7 @@ class VideoReader:
     """Decodes a file frame by frame. A context manager; use from one thread at a time.
 
     Raises:
-        VideoError: on entering, where no frame can be decoded.
+        VideoError: at the end of the frames, where none could be decoded.
     """
 
     def __init__(self, path: Path, info: VideoInfo, decoder_threads: int = 1) -> None:
@@ -248,12 +251,6 @@ class VideoReader:
         self._container = av.open(str(self.path))
         self._stream = self._container.streams.video[0]
         decoder = self._stream.codec_context
-        if decoder is None:
-            self._container.close()
-            raise VideoError(
-                f"{self.path} ({self.info.codec}) cannot be decoded by this FFmpeg: "
-                "convert it to H.264"
-            )
         decoder.thread_count = self._threads
         decoder.thread_type = "AUTO"
         return self

@@ -234,12 +234,20 @@ def _without_index(path: Path, images: list[Image]) -> Path:
     return media.cut_off(whole, path, whole.stat().st_size // 2)
 
 
+def _unknown_codec(path: Path, images: list[Image]) -> Path:
+    whole = media.write_video(path, images[:3]).read_bytes()
+    assert whole.count(b"avc1") >= 2
+    path.write_bytes(whole.replace(b"avc1", b"zzz1"))
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         pytest.param(lambda path, _: _text(path), "not a video that can be read", id="text"),
         pytest.param(lambda path, _: media.write_audio(path), "no video stream", id="sound only"),
         pytest.param(_without_index, "may be cut off", id="cut off before its index"),
+        pytest.param(_unknown_codec, "in a codec nobody here knows", id="unknown codec"),
     ],
 )
 def test_the_probe_refuses_what_is_no_video(
