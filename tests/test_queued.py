@@ -177,7 +177,7 @@ def test_every_field_of_the_form_explains_itself(stack: LocalStack) -> None:
         if name in ("profile", "tracker", "device", "operation"):
             assert target["enum"] and "default" in field
     assert fields["stride"]["description"].endswith(
-        "Default by profile: low_power 12, balanced 6, high_accuracy 1."
+        "Default by profile: low_power 12, balanced 8, high_accuracy 1."
     )
 
 
