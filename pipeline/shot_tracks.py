@@ -129,22 +129,19 @@ def _without_weak_starts(
 
 
 def _add_births(shot: ShotDetections, tracks: dict[int, list[int]]) -> None:
-    """Puts the unused detection of the look before in front of the track it overlaps."""
+    """Follows each track back to where it began: to the unused detection that overlaps it in the
+    look before, and from there on, until there is none."""
     used = {member for members in tracks.values() for member in members}
     looks = np.flatnonzero(shot.looked_at)
     for members in tracks.values():
-        first = members[0]
-        position = int(np.searchsorted(looks, shot.look[first]))
-        if position == 0:
-            continue
-        before = looks[position - 1]
-        start = int(np.searchsorted(shot.look, before))
-        end = int(np.searchsorted(shot.look, before, side="right"))
-        unused = [i for i in range(start, end) if i not in used]
-        if not unused:
-            continue
-        overlap = pairwise_iou(shot.boxes[[first]], shot.boxes[unused])[0]
-        if overlap.max() >= BIRTH_IOU:
+        for before in looks[: np.searchsorted(looks, shot.look[members[0]])][::-1]:
+            start, end = np.searchsorted(shot.look, [before, before + 1])
+            unused = [i for i in range(start, end) if i not in used]
+            if not unused:
+                break
+            overlap = pairwise_iou(shot.boxes[members[:1]], shot.boxes[unused])[0]
+            if overlap.max() < BIRTH_IOU:
+                break
             birth = unused[int(overlap.argmax())]
             members.insert(0, birth)
             used.add(birth)
