@@ -114,7 +114,8 @@ def _resized(image: Image, target: Image) -> Image:
     if image.shape == target.shape:
         return image
     height, width = target.shape[:2]
-    cv2.resize(image, (width, height), dst=target, interpolation=cv2.INTER_AREA)
+    how = cv2.INTER_AREA if image.shape[1] >= 2 * width else cv2.INTER_LINEAR
+    cv2.resize(image, (width, height), dst=target, interpolation=how)
     return target
 
 

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.video import Image
+
 MIN_SCORE = 0.2
 """Detections below are noise to every tracker; not stored."""
 
@@ -59,6 +61,19 @@ def detector_input_size(width: int, height: int, det_size: float) -> tuple[int, 
     """Width and height the picture is scaled to: longer side `det_size`, never upscaled."""
     scale = min(1.0, det_size / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def scaled(image: Image, size: tuple[int, int]) -> Image:
+    """The picture in another size, width and height.
+
+    Down to half its size by interpolation: a mean over areas, which has to weigh parts of pixels
+    there, takes five times as long, and tracks are no better for it.
+    """
+    height, width = image.shape[:2]
+    if size == (width, height):
+        return image
+    how = cv2.INTER_AREA if width >= 2 * size[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
 
 
 def best_first(scores: Floats, min_score: float) -> NDArray[np.intp]:

@@ -19,6 +19,7 @@ from pipeline.faces import (
     best_first,
     detector_input_size,
     faces_in_frame,
+    scaled,
     suppress,
 )
 from pipeline.model_table import MODELS, Detector
@@ -69,8 +70,7 @@ class Scrfd:
         """
         height, width = image.shape[:2]
         size = detector_input_size(width, height, det_size or self._det_size)
-        if size != (width, height):
-            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        image = scaled(image, size)
         blob = _preprocess(image)
         found = self._session.run(self._outputs, {self._input: blob})
         scores, distances, points = (

@@ -14,7 +14,7 @@ from retinaface import detect_faces
 from pipeline import models
 from pipeline.detector import open_detector
 from pipeline.errors import ModelError, OptionError
-from pipeline.faces import Faces, detector_input_size
+from pipeline.faces import Faces, detector_input_size, scaled
 from pipeline.links import pairwise_iou
 from pipeline.model_table import MODELS, Detector
 from pipeline.options import Device
@@ -39,7 +39,7 @@ def _matches_the_package(image: Image, det_size: int = 4096) -> int:
     """
     height, width = image.shape[:2]
     size = detector_input_size(width, height, det_size)
-    seen = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    seen = scaled(image, size)
     theirs = detect_faces(np.asarray(seen[:, :, ::-1], np.uint8), score_threshold=0.5)
     found = open_detector(det_size=det_size, device=Device.cpu).detect(image)
     ours = [i for i in range(len(found)) if found.scores[i] > 0.5]
