@@ -23,7 +23,7 @@ from pipeline.model_table import (
     Embedder,
 )
 
-ALGORITHM_VERSION = 3
+ALGORITHM_VERSION = 4
 """Raised when the same options give other rows than before, so that old results count as stale."""
 
 

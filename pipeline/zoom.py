@@ -23,9 +23,10 @@ from pipeline.video import Image
 ZOOMS = (1.25, 1.5)
 """How much larger the further looks are than the first; never beyond the picture's own pixels."""
 
-UNSURE_SCORE, SURE_SCORE = 0.1, 0.9
-"""What the first look finds with a score between the two is looked at again. Of the faces that
-three whole looks find, the first finds 99 % with 0.1 or more, and 97 % with 0.2 or more."""
+UNSURE_SCORE, SURE_SCORE = 0.15, 0.9
+"""What the first look finds with a score between the two is looked at again. On twelve altered
+copies of the truth episodes (turned over, smaller, darker) IDF1 is the same within 0.002 from 0.1
+to 0.2, and from 0.1 on the looks cost a tenth more."""
 
 SAME_IOU = 0.5
 """Overlap that makes two boxes of two looks the same face."""
