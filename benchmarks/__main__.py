@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from benchmarks import (
+    altered,
     alternatives,
     backfill,
     latency,
@@ -141,6 +142,7 @@ PARTS = (
     Part("startup", "11", _figures(lambda *how: startup.measure(media.clips()[-1], *how)), 5),
     Part("scaling", "12", _figures(lambda *how: scaling.measure(media.clips(), *how))),
     Part("quality", "HOTA and IDF1", _figures(lambda _, say: quality.measure(say)), rounds=1),
+    Part("altered", "IDF1 of copies", _figures(lambda _, say: altered.measure(say)), rounds=1),
 )
 
 

@@ -22,11 +22,11 @@ _COLUMNS = ("HOTA", "IDF1", "mixed", "tracks/id.", "MOTA")
 
 
 @dataclass
-class _Variant:
+class Variant:
     """Options, and how a person comes by them.
 
     Attributes:
-        profiles: those whose options these are, at the stride given; their own stride is marked.
+        profiles: those whose options these are, at the pace given; their own pace is marked.
     """
 
     options: ResolvedOptions
@@ -35,13 +35,14 @@ class _Variant:
     @property
     def name(self) -> str:
         options = self.options
-        return f"{options.tracker}, stride {options.stride}, zoom {options.zoom}"
+        pace = f"stride {options.stride}" if options.stride else f"{options.looks_per_s:g} looks/s"
+        return f"{options.tracker}, {pace}, zoom {options.zoom}"
 
 
 def measure(say: Callable[[str], None]) -> list[Figure]:
     """Scores every variant on every truth episode there is, and says each row of the table.
 
-    Faces are found once for each stride and zoom, with embeddings, and
+    Faces are found once for each pace and zoom, with embeddings, and
     tracked again for each tracker.
 
     Raises:
@@ -51,13 +52,13 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
     if not truths:
         say("quality: left out, for want of the evaluation media")
         return []
-    say(f"{'episode, tracker, stride, zoom':<44}" + "".join(f"{c:>11}" for c in _COLUMNS))
+    say(f"{'episode, tracker, pace, zoom':<44}" + "".join(f"{c:>11}" for c in _COLUMNS))
     figures = []
     for truth in truths:
         episode = truth.name.removesuffix(".truth.csv")
-        for variant, found in _scores(truth.with_name(f"{episode}.mp4"), truth, _variants()):
+        for variant, found in scores(truth.with_name(f"{episode}.mp4"), truth, _variants()):
             name = f"{episode}, {variant.name}"
-            # A star marks the profile whose own stride it is.
+            # A star marks the profile whose own pace it is.
             say(f"{name:<44}{_cells(found)}   {', '.join(variant.profiles)}")
             figures.append(_figure(name, episode, variant, found))
     return figures
@@ -70,23 +71,38 @@ def _cells(found: Evaluation) -> str:
     return "".join(f"{text:>11}" for text in texts)
 
 
-def _variants() -> list[_Variant]:
-    """Each combination once: profiles differ in little else than stride and zoom."""
-    found: dict[str, _Variant] = {}
+def _variants() -> list[Variant]:
+    """Each combination once: profiles differ in little else than pace and zoom."""
+    found: dict[str, Variant] = {}
     for tracker in Tracker:
         for profile in Profile:
             own = Options(profile=profile, tracker=tracker).resolve()
-            for stride in sorted({own.stride, *STRIDES}):
+            for stride in (None, *STRIDES):
                 options = Options(profile=profile, tracker=tracker, stride=stride).resolve()
                 key = repr((options.detect_options(), options.track_options()))
-                variant = found.setdefault(key, _Variant(options, []))
-                variant.profiles.append(f"{profile}{'*' * (stride == own.stride)}")
-    return sorted(found.values(), key=lambda v: (v.options.zoom, v.options.stride))
+                variant = found.setdefault(key, Variant(options, []))
+                if stride is None or stride != own.stride:
+                    variant.profiles.append(f"{profile}{'*' * (stride is None)}")
+    return sorted(found.values(), key=lambda v: (v.options.zoom, v.options.stride or 0))
 
 
-def _scores(
-    video: Path, truth: Path, variants: list[_Variant]
-) -> Iterator[tuple[_Variant, Evaluation]]:
+def own_variants() -> list[Variant]:
+    """Each profile with each tracker, nothing else given."""
+    return [
+        Variant(Options(profile=profile, tracker=tracker).resolve(), [f"{profile}*"])
+        for profile in Profile
+        for tracker in Tracker
+    ]
+
+
+def scores(
+    video: Path, truth: Path, variants: list[Variant]
+) -> Iterator[tuple[Variant, Evaluation]]:
+    """Runs each variant on a video.
+
+    Raises:
+        BenchError: a run failed.
+    """
     known = read_truth(truth)
     detected = set()
     for variant in variants:
@@ -111,11 +127,12 @@ def _run(video: Path | None, **request: Any) -> dict[str, Any]:
     return answer
 
 
-def _figure(name: str, episode: str, variant: _Variant, found: Evaluation) -> Figure:
+def _figure(name: str, episode: str, variant: Variant, found: Evaluation) -> Figure:
     options = variant.options
     detail = {
         "episode": episode,
         "tracker": options.tracker.value,
+        "looks_per_s": options.looks_per_s,
         "stride": options.stride,
         "zoom": options.zoom.value,
         "profiles": variant.profiles,

@@ -43,6 +43,7 @@ _SECTIONS = {
     "startup",
     "scaling",
     "quality",
+    "altered",
 }
 """Parts of the record that are measured and replaced on their own."""
 

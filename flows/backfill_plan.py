@@ -13,7 +13,7 @@ from pipeline.episode import EpisodeFolder
 from pipeline.episode_list import ListedEpisode
 from pipeline.episode_run import EpisodeRun
 from pipeline.errors import FacetracksError, one_line
-from pipeline.options import Options
+from pipeline.options import Options, overridden
 from pipeline.record import read_record
 from pipeline.request import RunRequest
 
@@ -109,7 +109,7 @@ def plan(
     Options.parse(options)
     episodes = []
     for row in listed:
-        episode = Episode(row, {**options, **row.options})
+        episode = Episode(row, overridden(options, row.options))
         try:
             _look(episode, output_root, force, confine)
         except FacetracksError as error:

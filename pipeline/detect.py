@@ -55,7 +55,7 @@ def detect_episode(
         if options.embeds:
             schema = embeddings_schema(networks["embedder"])
             embeddings = open_table(table_writer(folder.embeddings, schema, footer))
-        source = FrameSource(reader, info, options.stride, folder.ep_id)
+        source = FrameSource(reader, info, options, folder.ep_id)
         detections = Detections(table, folder.ep_id, options.embeds)
         first_at: list[str] = []
         looks = _noting_first(source.looks(frames), first_at)

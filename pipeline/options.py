@@ -11,7 +11,8 @@ import json
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline.errors import OptionError
 from pipeline.model_table import (
@@ -53,8 +54,8 @@ class Zoom(StrEnum):
 
 
 PROFILE_DEFAULTS: dict[Profile, dict[str, Any]] = {
-    Profile.low_power: {"stride": 12, "det_size": 640, "zoom": Zoom.faces, "cpu_threads": 1},
-    Profile.balanced: {"stride": 8, "det_size": 640, "zoom": Zoom.faces},
+    Profile.low_power: {"looks_per_s": 2, "det_size": 640, "zoom": Zoom.faces, "cpu_threads": 1},
+    Profile.balanced: {"looks_per_s": 3, "det_size": 640, "zoom": Zoom.faces},
     Profile.high_accuracy: {"stride": 1, "det_size": 640, "zoom": Zoom.picture},
 }
 """What each profile puts in place of an option that was not given."""
@@ -86,12 +87,20 @@ class Options(BaseModel):
         title="Tracker",
         description="ByteTrack joins boxes by motion; StrongSORT by motion and face embeddings.",
     )
+    looks_per_s: float | None = Field(
+        None,
+        ge=0.1,
+        le=250,
+        title="Looks per second",
+        description="Look for faces so many times a second of video, whatever its frame rate; "
+        "the frames between are filled in.",
+    )
     stride: int | None = Field(
         None,
         ge=1,
         le=250,
         title="Stride",
-        description="Look for faces in every Nth frame; the frames between are filled in.",
+        description="Look for faces in every Nth frame instead.",
     )
     det_size: int | None = Field(
         None,
@@ -187,6 +196,12 @@ class Options(BaseModel):
         "wants them.",
     )
 
+    @model_validator(mode="after")
+    def _one_pace(self) -> Self:
+        if self.looks_per_s is not None and self.stride is not None:
+            raise PydanticCustomError("two_paces", "looks_per_s and stride: give one of them")
+        return self
+
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:
         """Options from plain values, or an `OptionError` that names the option and its range."""
@@ -194,6 +209,8 @@ class Options(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
+            if not first["loc"]:
+                raise OptionError(f"{first['msg']}") from None
             name = ".".join(str(part) for part in first["loc"]) or "options"
             if first["type"] == "extra_forbidden":
                 known = ", ".join(cls.model_fields)
@@ -206,17 +223,30 @@ class Options(BaseModel):
         if "det_size" in given:
             # Who names a size means that size.
             given.setdefault("zoom", Zoom.off)
-        return ResolvedOptions(**{**PROFILE_DEFAULTS[self.profile], **given})
+        return ResolvedOptions(**overridden(PROFILE_DEFAULTS[self.profile], given))
 
 
-DETECT_FIELDS = ("stride", "det_size", "zoom", "detector", "embedder")
+_PACES = ("looks_per_s", "stride")
+"""Two ways to say the same: how often faces are looked for."""
+
+
+def overridden(options: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
+    """Options with those of `by` in their place, the one pace by the other too."""
+    if any(by.get(name) is not None for name in _PACES):
+        options = {name: value for name, value in options.items() if name not in _PACES}
+    return {**options, **by}
+
+
+DETECT_FIELDS = ("looks_per_s", "stride", "det_size", "zoom", "detector", "embedder")
 """The options that detections keep when they are tracked again."""
 
 
 class ResolvedOptions(Options):
-    """Options without None for what the profile decides; `cpu_threads` may be None (all)."""
+    """Options without None for what the profile decides; `cpu_threads` may be None (all).
 
-    stride: int = Field(ge=1)
+    Either `looks_per_s` or `stride` is None.
+    """
+
     det_size: int = Field(ge=1)
     zoom: Zoom
 
@@ -236,7 +266,7 @@ class ResolvedOptions(Options):
 
     def detect_options(self) -> dict[str, Any]:
         """The options that decide the rows of the detections."""
-        return {"stride": self.stride, "det_size": self.det_size, "zoom": self.zoom}
+        return {name: getattr(self, name) for name in (*_PACES, "det_size", "zoom")}
 
     def networks(self) -> dict[str, Asset]:
         """The networks that detection runs: `detector`, and where it embeds `embedder`.

@@ -88,7 +88,7 @@ def quality_warnings(steps: dict[str, dict[str, Any]]) -> list[str]:
 def _looking_more_often(steps: dict[str, dict[str, Any]]) -> str:
     """Names the option, where not every frame is looked at already."""
     detect = steps["detect"]
-    return "a smaller --stride, " if detect["looks"] < detect["frames"] else ""
+    return "more --looks-per-s, " if detect["looks"] < detect["frames"] else ""
 
 
 def _share(part: float | None, whole: float | None) -> float | None:

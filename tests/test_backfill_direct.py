@@ -123,13 +123,13 @@ def test_what_has_changed_is_done_again_and_nothing_else(done: Path) -> None:
     rows = ("video,stride", "clips/a.mp4,", "clips/b.mp4,", "clips/é ü 1.mp4,2")
     (done / "clips.csv").write_text("\n".join(rows))
     before = episodes(done)
-    backfill(done, "clips.csv", "--stride", "8")  # as all were done; a row's wins over it
+    backfill(done, "clips.csv", "--looks-per-s", "3")  # as all were done; a row's wins over it
     assert states(done) == {"b": "completed", "é ü 1": "completed", "a": "done before"}
     after = episodes(done)
     assert {Path(name).parts[0] for name in before if before[name] == after[name]} == {"a"}
-    for name, stride in (("b", 8), ("é ü 1", 2)):
+    for name, pace in (("b", (3, None)), ("é ü 1", (None, 2))):
         record = json.loads((done / "output" / name / "run.json").read_text())
-        assert record["options"]["stride"] == stride
+        assert (record["options"]["looks_per_s"], record["options"]["stride"]) == pace
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(done: Path) -> None:

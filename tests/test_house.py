@@ -79,8 +79,10 @@ def test_every_option_can_explain_itself() -> None:
 @pytest.mark.parametrize("profile", Profile)
 def test_an_explicit_option_wins_over_the_profile(profile: Profile) -> None:
     resolved = Options.parse({"profile": profile, "stride": 7}).resolve()
-    assert resolved.stride == 7
+    assert (resolved.stride, resolved.looks_per_s) == (7, None)
     assert resolved.det_size > 0
+    resolved = Options.parse({"profile": profile, "looks_per_s": 4}).resolve()
+    assert (resolved.stride, resolved.looks_per_s) == (None, 4)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,8 @@ def test_an_explicit_option_wins_over_the_profile(profile: Profile) -> None:
     [
         {"stride": 0}, {"stride": 1.5}, {"det_size": 3}, {"min_score": 1.1}, {"min_face": -1},
         {"tracker": "sort"}, {"profile": "fast"}, {"device": "tpu"}, {"cpu_threads": 0},
-        {"max_gap_s": float("nan")}, {"strid": 1},
+        {"max_gap_s": float("nan")}, {"strid": 1}, {"looks_per_s": 0},
+        {"looks_per_s": 3, "stride": 8},
     ],
     ids=str,
 )  # fmt: skip

@@ -166,7 +166,7 @@ def test_a_run_without_tracks_has_no_shares() -> None:
         (_steps(tracks=100), []),
         (_steps(tracks=101), ["50.5 tracks a minute", "--min-score", "--max-gap-s"]),
         (_steps(short_tracks=12), []),
-        (_steps(short_tracks=13), ["32.5% of the tracks", "--stride", "--min-track-s"]),
+        (_steps(short_tracks=13), ["32.5% of the tracks", "--looks-per-s", "--min-track-s"]),
         (_steps(unlike_pairs=10), []),
         (_steps(unlike_pairs=11), ["11.0% of the faces", "--tracker strongsort"]),
         # A second with two faces has 120 tracks a minute, and nothing wrong with it.
@@ -191,7 +191,7 @@ def test_no_option_is_named_that_is_turned_already() -> None:
     warnings = quality_warnings(steps)
     assert len(warnings) == 2
     for warning in warnings:
-        assert "--stride" not in warning and "strongsort" not in warning
+        assert "--looks-per-s" not in warning and "strongsort" not in warning
 
 
 def test_every_number_reaches_the_record_and_the_report(sample: Path, tmp_path: Path) -> None:

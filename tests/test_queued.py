@@ -176,8 +176,8 @@ def test_every_field_of_the_form_explains_itself(stack: LocalStack) -> None:
             assert "minimum" in target and "maximum" in target and "From " in field["description"]
         if name in ("profile", "tracker", "device", "operation"):
             assert target["enum"] and "default" in field
-    assert fields["stride"]["description"].endswith(
-        "Default by profile: low_power 12, balanced 8, high_accuracy 1."
+    assert fields["looks_per_s"]["description"].endswith(
+        "Default by profile: low_power 2, balanced 3."
     )
 
 
