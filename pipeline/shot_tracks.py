@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.links import pairwise_iou
 from pipeline.options import ResolvedOptions
 from pipeline.pace import wait_for_leave
-from pipeline.track_splits import Faces, ShotTransition, split_track
+from pipeline.track_splits import Faces, ShotTransition, split_gaps, split_track
 from pipeline.trackers import ShotTracker, open_tracker
 
 BIRTH_IOU = 0.3
@@ -148,15 +148,13 @@ def _add_births(shot: ShotDetections, tracks: dict[int, list[int]]) -> None:
 
 
 def _without_other_faces(shot: ShotDetections, tracks: dict[int, list[int]]) -> list[list[int]]:
-    """The tracks, those apart that change to another face at a transition."""
-    if not shot.transitions:
-        return list(tracks.values())
-    assert shot.landmarks is not None, "faces at transitions are told apart by landmarks too"
+    """The tracks, those apart that change to another face at a transition or behind a gap."""
     faces = Faces(shot.look, shot.boxes, shot.landmarks, shot.scores, shot.embeddings)
     return [
         part
         for members in tracks.values()
-        for part in split_track(members, faces, shot.transitions)
+        for unbroken in split_gaps(members, faces, shot.pts_s)
+        for part in split_track(unbroken, faces, shot.transitions)
     ]
 
 

@@ -1,7 +1,8 @@
-"""Tracks at fades and dissolves: they go on where the face stays, and end where another one comes.
+"""Tracks where they could go over to another face: at fades and dissolves, and behind a gap.
 
-One face over another at the same place is what trackers take for one that stays. A mixed track is
-worse than a split one, so that a face has to be known to have stayed.
+They go on where the face stays, and end where another one comes. One face over another at the same
+place is what trackers take for one that stays. A mixed track is worse than a split one, so that a
+face has to be known to have stayed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ STAYS_IOU, STAYS_SHAPE = 0.8, 0.03
 parts of its box, at most, of a face that stays. In made scenes 0.84 to 0.96 and 0.007 to 0.026
 where it does; of 325 pairs of people at one place, 2 are within both. A face that talks may move
 by more in half a second: without embeddings such a track is split."""
+
+LONG_GAP_S, STRANGER_COSINE = 0.5, 0.2
+"""A face that was out of sight for longer is another one below this likeness. Half hidden by an
+edge of the picture, say, faces are hardly like themselves: from 0.3 s on, or up to 0.4, more of
+them are taken apart than strangers are."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +75,33 @@ class Faces:
     Attributes:
         look: `(N,)` position of each one's frame in the shot's frames.
         boxes: `(N, 4)` xyxy pixels.
-        landmarks: `(N, 5, 2)` pixels.
+        landmarks: `(N, 5, 2)` pixels; needed where there are transitions.
         scores: `(N,)`.
         embeddings: `(N, D)`, or None.
     """
 
     look: NDArray[np.int64]
     boxes: NDArray[np.float32]
-    landmarks: NDArray[np.float32]
+    landmarks: NDArray[np.float32] | None
     scores: NDArray[np.float32]
     embeddings: NDArray[np.float32] | None
+
+
+def split_gaps(members: list[int], faces: Faces, pts_s: NDArray[np.float64]) -> Iterator[list[int]]:
+    """The parts of a track that are of one face, by embeddings where there are any.
+
+    Args:
+        members: positions of its detections, ascending.
+        pts_s: of the shot's frames.
+    """
+    if faces.embeddings is not None:
+        times, vectors = pts_s[faces.look[members]], faces.embeddings[members]
+        likeness = (vectors[1:] * vectors[:-1]).sum(axis=1)
+        strangers = (np.diff(times) > LONG_GAP_S) & (likeness < STRANGER_COSINE)
+        for end in np.flatnonzero(strangers)[::-1] + 1:
+            yield members[end:]
+            members = members[:end]
+    yield members
 
 
 def split_track(
@@ -158,6 +181,7 @@ def _cosine(before: list[int], within: list[int], after: list[int], faces: Faces
 
 def _shape_change(one: int, other: int, faces: Faces) -> float:
     """How far the landmarks are apart, each in parts of its box."""
+    assert faces.landmarks is not None, "faces at transitions are told apart by landmarks too"
     shapes = [
         (faces.landmarks[i] - faces.boxes[i, :2]) / (faces.boxes[i, 2:] - faces.boxes[i, :2])
         for i in (one, other)

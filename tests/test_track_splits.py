@@ -13,6 +13,7 @@ from pipeline.episode import EpisodeFolder
 from pipeline.footer import Footer, read_facts
 from pipeline.options import Options, Tracker
 from pipeline.track import track_episode
+from pipeline.track_splits import LONG_GAP_S, Faces, split_gaps
 from tests import made_scenes
 from tests.conftest import SHARED_DATA
 from tests.made_faces import Sprite, photos, sprites
@@ -99,3 +100,27 @@ def test_a_face_that_comes_at_the_place_of_another_gets_its_own_track(
     found = score(tracks, tmp_path / "made.truth.csv")
     assert found.mixed == 0
     assert found.idf1 >= 0.8, "both have theirs, but for the looks in between"
+
+
+@pytest.mark.parametrize(
+    ("gap_s", "cosine", "parts"),
+    [
+        (LONG_GAP_S + 0.1, 0.1, [[0, 1, 2], [3, 4]]),
+        (LONG_GAP_S + 0.1, 0.3, [[0, 1, 2, 3, 4]]),
+        (LONG_GAP_S - 0.1, 0.1, [[0, 1, 2, 3, 4]]),
+        (LONG_GAP_S + 0.1, None, [[0, 1, 2, 3, 4]]),
+    ],
+)
+def test_a_stranger_behind_a_gap_gets_its_own_track(
+    gap_s: float, cosine: float | None, parts: list[list[int]]
+) -> None:
+    look = np.array([0, 1, 2, 30, 31])
+    pts_s = np.arange(40) / 24
+    pts_s[30:] += gap_s - (pts_s[30] - pts_s[2])
+    vectors = None
+    if cosine is not None:
+        one, other = [1.0, 0.0], [cosine, (1 - cosine**2) ** 0.5]
+        vectors = np.array([one, one, one, other, other], np.float32)
+    boxes = np.tile(np.array([10, 10, 50, 50], np.float32), (5, 1))
+    faces = Faces(look, boxes, None, np.ones(5, np.float32), vectors)
+    assert sorted(split_gaps([0, 1, 2, 3, 4], faces, pts_s)) == parts
