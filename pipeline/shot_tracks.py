@@ -1,8 +1,9 @@
 """One shot: from the detections of its looks to finished tracks.
 
 The tracker says which detection belongs to which track. What trackers leave out is put back here:
-the first look of a track (they wait for a second one), and the frames between two looks or behind
-an obstacle (filled in by straight lines, and flagged).
+the first look of a track (they wait for a second one), its end, where it was hidden for a while and
+came back where they did not look for it, and the frames between two looks or behind an obstacle
+(filled in by straight lines, and flagged).
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pipeline.pace import wait_for_leave
 from pipeline.track_splits import Faces, ShotTransition, split_gaps, split_track
 from pipeline.trackers import ShotTracker, open_tracker
 
-BIRTH_IOU = 0.3
-"""Overlap that makes a detection the one from which a track was born."""
+SAME_PLACE_IOU = 0.3
+"""Overlap that makes a detection the one from which a track was born, or behind a gap goes on."""
 
 MEAN_PART = 3 / 4
 """A track's mean score is at least this part of what its best has to be: what is a face now and
@@ -84,17 +85,26 @@ def track_shot(shot: ShotDetections, options: ResolvedOptions, looks_per_s: floa
     tracks = _follow(shot, open_tracker(options, looks_per_s))
     tracks = _without_weak_starts(shot, tracks, options.start_score)
     _add_births(shot, tracks)
+    # What is too little on its own is no end and no beginning of a face.
+    tracks = {number: own for number, own in tracks.items() if _is_enough(shot, own, options)}
+    tracks = _joined_behind_gaps(shot, tracks, options.max_gap_s)
+    return _rows(
+        [
+            _fill(shot, np.array(members, np.int64), options.max_gap_s)
+            for members in _without_other_faces(shot, tracks)
+            if _is_enough(shot, members, options)
+        ]
+    )
+
+
+def _is_enough(shot: ShotDetections, members: list[int], options: ResolvedOptions) -> bool:
+    """Whether these detections are a track: by their scores, and how long they last."""
+    scores = shot.scores[members]
+    if scores.max() < options.min_score or scores.mean() < MEAN_PART * options.min_score:
+        return False
     shot_s = float(shot.pts_s[-1] - shot.pts_s[0])
-    shortest_s = min(options.min_track_s, shot_s / 2)
-    finished = []
-    for members in _without_other_faces(shot, tracks):
-        scores = shot.scores[members]
-        if scores.max() < options.min_score or scores.mean() < MEAN_PART * options.min_score:
-            continue
-        if shot.pts_s[shot.look[members[-1]]] - shot.pts_s[shot.look[members[0]]] < shortest_s:
-            continue
-        finished.append(_fill(shot, np.array(members, np.int64), options.max_gap_s))
-    return _rows(finished)
+    first_s, last_s = shot.pts_s[shot.look[[members[0], members[-1]]]]
+    return bool(last_s - first_s >= min(options.min_track_s, shot_s / 2))
 
 
 def _follow(shot: ShotDetections, tracker: ShotTracker) -> dict[int, list[int]]:
@@ -140,11 +150,43 @@ def _add_births(shot: ShotDetections, tracks: dict[int, list[int]]) -> None:
             if not unused:
                 break
             overlap = pairwise_iou(shot.boxes[members[:1]], shot.boxes[unused])[0]
-            if overlap.max() < BIRTH_IOU:
+            if overlap.max() < SAME_PLACE_IOU:
                 break
             birth = unused[int(overlap.argmax())]
             members.insert(0, birth)
             used.add(birth)
+
+
+def _joined_behind_gaps(
+    shot: ShotDetections, tracks: dict[int, list[int]], max_gap_s: float
+) -> dict[int, list[int]]:
+    """The tracks, those joined of which one begins where another ended.
+
+    A tracker looks for a hidden face where its motion would have taken it by then; where it has
+    stopped or turned back meanwhile, its track ends. Between two that are joined there is a look
+    with neither: in looks that follow one another the tracker has decided, seeing both. On truth
+    episode 12 this is worth 0.007 IDF1 at 3 and at 3.5 looks a second; elsewhere, nothing.
+    """
+    numbers = [*tracks]
+    first, last = (np.array([tracks[n][end] for n in numbers], np.int64) for end in (0, -1))
+    look_number, at_s = np.cumsum(shot.looked_at)[shot.look], shot.pts_s[shot.look]
+    missed = look_number[first] - look_number[last][:, None] >= 2
+    fits = missed & (at_s[first] - at_s[last][:, None] <= max_gap_s + 1e-9)
+    overlap = np.where(fits, pairwise_iou(shot.boxes[last], shot.boxes[first]), 0)
+    next_of: dict[int, int] = {}
+    while overlap.size and overlap.max() >= SAME_PLACE_IOU:
+        ended, begun = np.unravel_index(int(overlap.argmax()), overlap.shape)
+        next_of[numbers[ended]] = numbers[begun]
+        overlap[ended], overlap[:, begun] = 0, 0
+    joined = {}
+    for number in numbers:
+        if number in next_of.values():
+            continue
+        chain = [number]
+        while chain[-1] in next_of:
+            chain.append(next_of[chain[-1]])
+        joined[number] = [member for part in chain for member in tracks[part]]
+    return joined
 
 
 def _without_other_faces(shot: ShotDetections, tracks: dict[int, list[int]]) -> list[list[int]]:

@@ -104,6 +104,17 @@ def test_a_hidden_face_keeps_its_track_and_the_gap_is_filled(options: ResolvedOp
     assert np.abs(rows.boxes[filled] - expected).max() < 0.01, "on the straight line between"
 
 
+def test_a_face_that_turns_back_while_it_is_hidden_keeps_its_track(
+    options: ResolvedOptions,
+) -> None:
+    lefts = [10.0 + 14 * look for look in range(10)]
+    looks = [_walk(1, at=x)[0] for x in [*lefts, *lefts[::-1]]]
+    looks[9] = looks[10] = np.empty((0, 4), np.float32)
+    rows = track_shot(_shot(looks, fps=3.0), options, 3.0)
+    assert _tracks(rows) == {0}
+    assert rows.frame.tolist() == list(range(20))
+
+
 def test_a_gap_longer_than_allowed_is_not_filled(options: ResolvedOptions) -> None:
     looks = _walk(80, step=0.0)
     for hidden in range(20, 50):

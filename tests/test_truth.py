@@ -40,9 +40,7 @@ def test_tracks_follow_the_truth(shared_data: Path, tmp_path: Path) -> None:
         best = _idf1(video, tmp_path, profile="high_accuracy", operation="track")
         assert best >= idf1
         lost.append(best - _idf1(video, tmp_path, profile="balanced"))
-    # One face of one shot is 0.006 of an episode, and another processor may see it or not.
-    assert sum(lost) / len(lost) <= 0.01, lost
-    assert max(lost) <= 0.013, lost
+    assert max(lost) <= 0.01, lost
 
 
 @pytest.mark.parametrize("episode", ["episode11", "episode12"])
