@@ -24,6 +24,10 @@ from pipeline.video import Frame, Grey
 MIN_SHOT_S = 0.25
 """A new shot cannot start this many seconds after the last one: flashes and single bad frames."""
 
+FLASH_PART = 0.2
+"""A change of which no more than this part is left one or two frames later was a flash or a bad
+frame. Between two shots with a black frame between them more is left: what differs in them."""
+
 _WIDTH = 256
 """Pixels of width the cut detector sees."""
 
@@ -74,6 +78,7 @@ def _numbered(
     detector = _BrightnessDetector(min_scene_len=MIN_SHOT_S, luma_only=True)
     delay = detector.event_buffer_length
     waiting: deque[Frame] = deque()
+    pictures: deque[Grey] = deque(maxlen=delay + 2)
     shot_id = 0
     fresh = True
     start_pts: int | None = None
@@ -83,7 +88,8 @@ def _numbered(
         waiting.append(frame)
         clock = FrameTimecode(Timecode(frame.pts - start_pts, time_base), frame_rate)
         small = _small(frame.brightness())
-        cut = bool(detector.process_frame(clock, small))
+        pictures.append(small)
+        cut = bool(detector.process_frame(clock, small)) and not _is_flash([*pictures])
         transitions.add(frame, small)
         if len(waiting) > delay:
             if cut:
@@ -95,6 +101,19 @@ def _numbered(
     for frame in waiting:
         yield ShotFrame(frame, shot_id, fresh)
         fresh = False
+
+
+def _is_flash(pictures: list[Grey]) -> bool:
+    """Whether a change is undone.
+
+    Args:
+        pictures: before the change, with it, and after.
+    """
+    before, changed, *after = pictures
+    if any(picture.shape != before.shape for picture in pictures):
+        return False
+    change = cv2.norm(before, changed, cv2.NORM_L1)
+    return any(cv2.norm(before, later, cv2.NORM_L1) <= FLASH_PART * change for later in after)
 
 
 class _BrightnessDetector(AdaptiveDetector):  # type: ignore[misc]  # scenedetect has no types
