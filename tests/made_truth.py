@@ -30,6 +30,12 @@ SMALLEST, IN_FRAME, COVERED, SHOWN = 26, 0.7, 0.3, 0.7
 """A face is judged from so many pixels of height on, with this part of it in the picture, at most
 this part hidden, and at least this weight in a fade or dissolve."""
 
+KINDS = ("hold", "pan", "zoom", "whip", "shake", "cross", "approach", "walk", "group")
+"""Scenes: a photo as a camera sees it, or people who move before a background."""
+
+NOBODY_CROSSES = tuple(kind for kind in KINDS if kind not in ("cross", "walk"))
+"""Scenes in which nobody passes in front of somebody else."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -159,15 +165,16 @@ class Film(Sequence[Image]):
         ticks = [round(time_s * TICKS_PER_S) for time_s in self.times_s]
         options = {"preset": "veryfast", "crf": "20", "g": "48"}
         write_video(path, self, ticks, fps=fps, options=options)
-        _write_csv(
-            path.with_suffix(".truth.csv"),
-            ["frame", "shot", "face", "x1", "y1", "x2", "y2", "ignore"],
-            [row for i in range(len(self)) for row in self.rows[i]],
-        )
+        self.write_truth(path.with_suffix(".truth.csv"))
         _write_csv(path.with_suffix(".cuts.csv"), ["first_frame_of_shot"], [[c] for c in self.cuts])
         names = ["kind", "first_frame", "last_frame"]
         _write_csv(path.with_suffix(".transitions.csv"), names, self.transitions)
         return path
+
+    def write_truth(self, path: Path) -> None:
+        """Of the pictures that have been drawn."""
+        names = ["frame", "shot", "face", "x1", "y1", "x2", "y2", "ignore"]
+        _write_csv(path, names, [row for i in range(len(self)) for row in self.rows[i]])
 
 
 def _write_csv(path: Path, names: list[str], rows: Sequence[Sequence[object]]) -> None:
@@ -200,13 +207,13 @@ class Director:
         self._size = size
         self._photos, self._people = pictures, people
 
-    def episode(self, shots: int) -> Episode:
+    def episode(self, shots: int, kinds: Sequence[str] = KINDS) -> Episode:
         """`shots` scenes; most come by a hard cut, and in some a flash goes off."""
         parts: list[Part] = []
         for i in range(shots):
             comes = self._one_of(["cut"] * 7 + ["dissolve", "black", "white"]) if i else "cut"
             change_s = 0.0 if comes == "cut" else self._between(0.5, 1.0)
-            parts.append(Part(self.scene(), comes, change_s))
+            parts.append(Part(self.scene(kinds), comes, change_s))
         episode = Episode(parts)
         flashes = int(self._random.integers(0, 3))
         wanted = sorted(self._between(1, episode.duration_s - 1) for _ in range(flashes))
@@ -215,9 +222,8 @@ class Director:
         episode.flashes_s = [at for at in wanted if all(abs(at - x) > 0.6 for x in changes)]
         return episode
 
-    def scene(self) -> Scene:
+    def scene(self, kinds: Sequence[str] = KINDS) -> Scene:
         duration_s = self._between(2.0, 5.0)
-        kinds = ["hold", "pan", "zoom", "whip", "shake", "cross", "approach", "walk", "group"]
         kind = self._one_of(kinds)
         if kind in ("hold", "pan", "zoom", "whip", "shake"):
             return self._camera(kind, duration_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -24,7 +24,8 @@ from pipeline.track import track_episode
 from pipeline.trackers import import_boxmot
 from tests.conftest import SHARED_DATA
 from tests.made_faces import Photo, photos, sprites
-from tests.made_truth import Director, Film, steady_times, uneven_times
+from tests.made_truth import KINDS, NOBODY_CROSSES, Director, Film, steady_times, uneven_times
+from tests.scoring import score
 
 _BOX = ["x1", "y1", "x2", "y2"]
 _SIZE = (320, 180)
@@ -53,9 +54,15 @@ def _pictures() -> list[Photo]:
     return photos(SHARED_DATA if SHARED_DATA.is_dir() else None)
 
 
-def _film(seed: int, shots: int, times: Callable[[float], list[float]]) -> Film:
+def _film(
+    seed: int,
+    shots: int,
+    times: Callable[[float], list[float]],
+    kinds: Sequence[str] = KINDS,
+    size: tuple[int, int] = _SIZE,
+) -> Film:
     pictures = _pictures()
-    episode = Director(seed, _SIZE, pictures, sprites(pictures)).episode(shots)
+    episode = Director(seed, size, pictures, sprites(pictures)).episode(shots, kinds)
     return Film(episode, times(episode.duration_s))
 
 
@@ -112,6 +119,30 @@ def test_rows_of_tracks_hold_together(
         assert {f for f in range(frames[0], frames[-1]) if f % stride == 0} <= looked_at
         for cut in done.film.cuts:
             assert not frames[0] < cut <= frames[-1], "a track across a true cut"
+
+
+@few
+@given(
+    seed=st.integers(0, 999),
+    tracker=st.sampled_from(list(Tracker)),
+    pace=st.sampled_from([{"stride": 1}, {"stride": 6}, {}]),
+)
+def test_an_id_is_never_given_to_somebody_else(
+    shared_data: Path,  # noqa: ARG001  (one clip alone shows one person)
+    seed: int,
+    tracker: Tracker,
+    pace: dict[str, object],
+) -> None:
+    times = partial(steady_times, fps=24)
+    film = _film(seed, 3, times, NOBODY_CROSSES, (640, 360))
+    done = _run(film, {"tracker": tracker, **pace})
+    for rows in film.rows.values():
+        names = [row[2] for row in rows]
+        assume(len(names) == len(set(names)))  # not in both pictures of a dissolve
+    with tempfile.TemporaryDirectory() as root:
+        truth = Path(root) / "truth.csv"
+        film.write_truth(truth)
+        assert score(done.tracks, truth).mixed == 0
 
 
 @st.composite
