@@ -291,7 +291,8 @@ def test_a_file_that_is_no_retinaface_is_not_kept_as_one(
 def test_the_default_networks_count_by_their_weights_not_their_names() -> None:
     options = Options.parse({"tracker": "strongsort", "stride": 6, "det_size": 640}).resolve()
     detector = "b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e4a5"
-    detect = options_hash({"stride": 6, "det_size": 640, "zoom": "off"}, detector)
+    looks = {"looks_per_s": None, "stride": 6, "det_size": 640, "zoom": "off"}
+    detect = options_hash(looks, detector)
     assert detect_hash(options) == detect
     assert detect_hash(options.model_copy(update={"tracker": Tracker.bytetrack})) == detect
 
