@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from benchmarks.media import DATA, WORK
+from benchmarks.media import WORK, truths
 from benchmarks.quality import Variant, own_variants, scores
 from benchmarks.report import Figure
 from pipeline.evaluate import Evaluation
@@ -63,20 +63,19 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
     Raises:
         BenchError: a run failed.
     """
-    truths = sorted((DATA / "truth").glob("*.truth.csv"))
-    if not truths:
+    episodes = truths()
+    if not episodes:
         say("altered: left out, for want of the evaluation media")
         return []
     figures = []
     variants = own_variants()
-    for truth in truths:
-        episode = truth.name.removesuffix(".truth.csv")
+    for video, truth in episodes:
         found: dict[str, list[Evaluation]] = {variant.name: [] for variant in variants}
-        for copy, copy_truth in _copies(episode):
+        for copy, copy_truth in _copies(video, truth):
             for variant, score in scores(copy, copy_truth, variants):
                 found[variant.name].append(score)
             say(f"{copy.stem}: " + ", ".join(f"{each[-1].idf1:.3f}" for each in found.values()))
-        figures += [_figure(episode, variant, found[variant.name]) for variant in variants]
+        figures += [_figure(video.stem, variant, found[variant.name]) for variant in variants]
     return figures
 
 
@@ -91,13 +90,12 @@ def _figure(episode: str, variant: Variant, found: list[Evaluation]) -> Figure:
     return Figure(name, fmean(each.idf1 for each in found), detail=detail)
 
 
-def _copies(episode: str) -> Iterator[tuple[Path, Path]]:
+def _copies(video: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
     """Video and truth of each copy; made where they are not there yet."""
-    video, truth = (DATA / "truth" / f"{episode}{end}" for end in (".mp4", ".truth.csv"))
     folder = WORK / "altered"
     folder.mkdir(parents=True, exist_ok=True)
     for change in CHANGES:
-        copy = folder / f"{episode}-{change.name}.mp4"
+        copy = folder / f"{video.stem}-{change.name}.mp4"
         copy_truth = copy.with_suffix(".truth.csv")
         if not copy_truth.exists():
             matrix = _write(video, copy, change)

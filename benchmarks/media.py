@@ -78,6 +78,12 @@ def _clip(name: str, source: Path) -> Clip:
     return Clip(name, once, short, long, short_loops, long_loops, duration_s * long_loops)
 
 
+def truths() -> list[tuple[Path, Path]]:
+    """Video and truth of each truth episode that is present."""
+    found = sorted((DATA / "truth").glob("*.truth.csv"))
+    return [(truth.with_name(truth.name.replace(".truth.csv", ".mp4")), truth) for truth in found]
+
+
 def looped(clip: Clip, seconds: float) -> Path:
     """The clip's content so often that it lasts about that long."""
     times = round(seconds / (clip.long_s / clip.long_loops))

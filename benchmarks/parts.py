@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from pipeline.detector import open_detector
-from pipeline.faces import Faces, detector_input_size
+from pipeline.faces import Faces, detector_input_size, scaled
 from pipeline.machine import limit_loaded_libraries
 from pipeline.options import Options, ResolvedOptions
 from pipeline.shots import with_shots
@@ -89,7 +89,7 @@ def _looks(reader: VideoReader, watch: _Stopwatch) -> Iterator[tuple[float, Face
         # Into the same memory each time: fresh pages would cost as much as the work.
         spare = spare or [np.empty((size[1], size[0], 3), np.uint8) for _ in range(_BLOCK)]
         with watch.part("resize"):
-            small = [_resized(image, to) for (_, image), to in zip(block, spare, strict=False)]
+            small = [scaled(image, size, to) for (_, image), to in zip(block, spare, strict=False)]
         with watch.part("detector"):
             found = [detector.detect(image) for image in small]
         scale = np.float32(width / size[0])
@@ -107,16 +107,6 @@ def _blocks(reader: VideoReader) -> Iterator[list[tuple[float, Image]]]:
             block = []
     if block:
         yield block
-
-
-def _resized(image: Image, target: Image) -> Image:
-    """The picture in the size of `target`, written there unless it has that size already."""
-    if image.shape == target.shape:
-        return image
-    height, width = target.shape[:2]
-    how = cv2.INTER_AREA if image.shape[1] >= 2 * width else cv2.INTER_LINEAR
-    cv2.resize(image, (width, height), dst=target, interpolation=how)
-    return target
 
 
 def _track(looks: list[tuple[float, Faces]], watch: _Stopwatch, frames_per_s: float) -> None:

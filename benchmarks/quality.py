@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.media import DATA, WORK
+from benchmarks.media import WORK, truths
 from benchmarks.processes import BenchError
 from benchmarks.report import Figure
 from flows import run_detect_track
@@ -48,19 +48,18 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
     Raises:
         BenchError: a run failed.
     """
-    truths = sorted((DATA / "truth").glob("*.truth.csv"))
-    if not truths:
+    episodes = truths()
+    if not episodes:
         say("quality: left out, for want of the evaluation media")
         return []
     say(f"{'episode, tracker, pace, zoom':<44}" + "".join(f"{c:>11}" for c in _COLUMNS))
     figures = []
-    for truth in truths:
-        episode = truth.name.removesuffix(".truth.csv")
-        for variant, found in scores(truth.with_name(f"{episode}.mp4"), truth, _variants()):
-            name = f"{episode}, {variant.name}"
+    for video, truth in episodes:
+        for variant, found in scores(video, truth, _variants()):
+            name = f"{video.stem}, {variant.name}"
             # A star marks the profile whose own pace it is.
             say(f"{name:<44}{_cells(found)}   {', '.join(variant.profiles)}")
-            figures.append(_figure(name, episode, variant, found))
+            figures.append(_figure(name, video.stem, variant, found))
     return figures
 
 

@@ -63,17 +63,20 @@ def detector_input_size(width: int, height: int, det_size: float) -> tuple[int, 
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def scaled(image: Image, size: tuple[int, int]) -> Image:
-    """The picture in another size, width and height.
+def scaled(image: Image, size: tuple[int, int], into: Image | None = None) -> Image:
+    """The picture in another size, width and height; itself where it has that size already.
 
     Down to half its size by interpolation: a mean over areas, which has to weigh parts of pixels
     there, takes five times as long, and tracks are no better for it.
+
+    Args:
+        into: memory of that size to write to.
     """
     height, width = image.shape[:2]
     if size == (width, height):
         return image
     how = cv2.INTER_AREA if width >= 2 * size[0] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+    return np.asarray(cv2.resize(image, size, dst=into, interpolation=how), np.uint8)
 
 
 def best_first(scores: Floats, min_score: float) -> NDArray[np.intp]:

@@ -210,7 +210,7 @@ class Options(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             if not first["loc"]:
-                raise OptionError(f"{first['msg']}") from None
+                raise OptionError(first["msg"]) from None
             name = ".".join(str(part) for part in first["loc"]) or "options"
             if first["type"] == "extra_forbidden":
                 known = ", ".join(cls.model_fields)

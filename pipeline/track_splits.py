@@ -29,9 +29,9 @@ where it does; of 325 pairs of people at one place, 2 are within both. A face th
 by more in half a second: without embeddings such a track is split."""
 
 LONG_GAP_S, STRANGER_COSINE = 0.5, 0.2
-"""A face that was out of sight for longer is another one below this likeness. Half hidden by an
-edge of the picture, say, faces are hardly like themselves: from 0.3 s on, or up to 0.4, more of
-them are taken apart than strangers are."""
+"""A face that was out of sight for longer is another one below this likeness. Cosines of 0.2 and
+0.4 give the same IDF1 on the truth episodes; with 0.3 s, episode 12 loses 0.002 and more: half
+hidden faces are hardly like themselves."""
 
 
 @dataclass(frozen=True)

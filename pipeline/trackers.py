@@ -6,7 +6,6 @@ A tracker lives for one shot: boxmot's carry numbers across a cut, and a new one
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -106,7 +105,6 @@ class _StrongSort:
             kf_process_velocity_scale=noise,
         )
         self._tracker.cmc = None
-        self._detections = _make_detections()
         self._frame = np.zeros((1, 1, 3), np.uint8)
         self._start_score = options.start_score
         self._last_boxes = np.empty((0, 4), np.float32)
@@ -118,11 +116,20 @@ class _StrongSort:
         scores: NDArray[np.float32],
         embeddings: NDArray[np.float32] | None,
     ) -> Assignment:
+        import torch
+        from boxmot.structures import Boxes, Detections
+
         assert embeddings is not None, "StrongSORT is fed an embedding for every box"
         given = self._given(boxes, scores)
         if len(given) < len(boxes):
             boxes, scores, embeddings = boxes[given], scores[given], embeddings[given]
-        detections = self._detections(boxes, scores, embeddings)
+        detections = Detections(
+            geometry=Boxes(torch.from_numpy(boxes)),
+            scores=torch.from_numpy(scores),
+            class_ids=torch.zeros(len(boxes), dtype=torch.int64),
+            sample_id="look",
+            embeddings=torch.from_numpy(embeddings),
+        )
         tracks = self._tracker.update(detections, self._frame, timestamp_s=pts_s)
         numbers, found = tracks.track_ids.numpy(), tracks.detection_indices.numpy()
         if len(found) and found.min() < 0:
@@ -140,25 +147,6 @@ class _StrongSort:
             overlap = pairwise_iou(boxes[~strong], self._last_boxes)
             strong[~strong] = overlap.max(axis=1) >= LINK_IOU
         return np.flatnonzero(strong)
-
-
-def _make_detections() -> Callable[..., Any]:
-    """Makes boxmot's `Detections` of boxes, scores and embeddings."""
-    import torch
-    from boxmot.structures import Boxes, Detections
-
-    def make(
-        boxes: NDArray[np.float32], scores: NDArray[np.float32], embeddings: NDArray[np.float32]
-    ) -> Any:
-        return Detections(
-            geometry=Boxes(torch.from_numpy(boxes)),
-            scores=torch.from_numpy(scores),
-            class_ids=torch.zeros(len(boxes), dtype=torch.int64),
-            sample_id="look",
-            embeddings=torch.from_numpy(embeddings),
-        )
-
-    return make
 
 
 def _looks(seconds: float, looks_per_s: float) -> int:
