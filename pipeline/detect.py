@@ -12,7 +12,8 @@ from pipeline import tables
 from pipeline.episode import EpisodeFolder
 from pipeline.files import make_folder
 from pipeline.footer import Footer
-from pipeline.look import Detections, FrameSource, Look, LookThreads
+from pipeline.frame_source import FrameSource, Look
+from pipeline.look import Detections, LookThreads
 from pipeline.machine import limit_loaded_libraries
 from pipeline.models import identity_of
 from pipeline.options import ResolvedOptions

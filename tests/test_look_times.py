@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.look import LookTimes
+from pipeline.frame_source import LookTimes
 from pipeline.options import Options
 
 

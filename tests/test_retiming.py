@@ -18,7 +18,7 @@ import pytest
 from pipeline.detect import detect_episode
 from pipeline.episode import EpisodeFolder
 from pipeline.footer import Footer, read_facts
-from pipeline.look import LookTimes
+from pipeline.frame_source import LookTimes
 from pipeline.options import Options, ResolvedOptions
 from pipeline.tables import DETECTIONS, FRAMES, table_writer
 from pipeline.track import track_episode
