@@ -77,12 +77,16 @@ def facetracks(tmp_path: Path) -> Command:
 
 @pytest.fixture(scope="session")
 def long_clip(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample forty times over, 160 s: its packets, written again with later times."""
-    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    """The sample forty times over, 160 s."""
+    return _repeated(sample, tmp_path_factory.mktemp("long") / "long.mp4", 40)
+
+
+def _repeated(clip: Path, path: Path, times: int) -> Path:
+    """A clip over and over: its packets, written again with later times."""
     with av.open(str(path), "w") as out:
         stream, offset = None, 0
-        for _ in range(40):
-            with av.open(str(sample)) as source:
+        for _ in range(times):
+            with av.open(str(clip)) as source:
                 video = source.streams.video[0]
                 stream = stream or out.add_stream_from_template(video)
                 for packet in source.demux(video):
@@ -97,10 +101,13 @@ def long_clip(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(sample: Path, long_clip: Path) -> Iterator[LocalStack]:
-    """A stack of our own, with the sample and the long clip under its media root."""
+def stack(sample: Path) -> Iterator[LocalStack]:
+    """A stack of our own, with the sample and one of 8 minutes under its media root.
+
+    So long that whoever cancels or asks comes in time: even a busy machine tracks it for a second.
+    """
     with LocalStack() as local:
         local.add_media(sample, "sample.mp4")
-        local.add_media(long_clip, "long.mp4")
+        _repeated(sample, local.media / "long.mp4", 120)
         local.up()
         yield local
