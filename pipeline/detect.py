@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.footer import Footer
 from pipeline.frame_source import FrameSource, Look
 from pipeline.look import Detections, LookThreads
 from pipeline.machine import limit_loaded_libraries
+from pipeline.model_table import SFACE
 from pipeline.models import identity_of
 from pipeline.options import ResolvedOptions
 from pipeline.progress import Progress
@@ -38,7 +40,7 @@ def detect_episode(
     Returns:
         The facts that also stand in the footer of the frames table: `video` (the probe),
         `frames`, `frames_lost`, `duration_s`, `looks`, `shots`,
-        `transitions` (`Transition` records), `detections`, ...; and `device`
+        `transitions` (`FaceComparer.records`), `detections`, ...; and `device`
         and `first_frame_at`, the clock time at which the first frame was there to look at.
 
     Raises:
@@ -62,11 +64,15 @@ def detect_episode(
         looks = _noting_first(source.looks(frames), first_at)
         work = LookThreads(looks, info.expected_frames, detections, options, threads, progress)
         work.run()
+        transitions = source.transitions.found
+        for comparison in detections.comparisons(source.transitions.settled(inf)):
+            work.comparer.compare(comparison)
         if options.embeds:
             det_ids = sorted(detections.embedded)
             vectors = [detections.embedded[det_id] for det_id in det_ids]
             embeddings.append({"det_id": det_ids, "embedding": vectors})
-        transitions = source.transitions.found
+        if work.comparer.used:
+            networks["transitions"] = SFACE
         facts = {
             "video": info.as_record(),
             "frames": source.read,
@@ -77,7 +83,8 @@ def detect_episode(
             "shots": source.shots,
             "fades": sum(change.kind == "fade" for change in transitions),
             "dissolves": sum(change.kind == "dissolve" for change in transitions),
-            "transitions": [change.as_record() for change in transitions],
+            "transitions": [*work.comparer.records(transitions)],
+            "not_compared": work.comparer.missing,
             "detections": table.rows,
             "embedded": options.embeds,
             "embeddings": len(detections.embedded),

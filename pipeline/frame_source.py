@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from math import inf
 
 from pipeline.options import ResolvedOptions
 from pipeline.shots import with_shots
 from pipeline.tables import TableWriter
-from pipeline.transitions import TransitionFinder
+from pipeline.transition_faces import KEEP_EVERY_S
+from pipeline.transitions import Transition, TransitionFinder
 from pipeline.video import Frame, VideoInfo, VideoReader
 
 _FRAMES_PER_WRITE = 256
@@ -17,11 +19,19 @@ _FRAMES_PER_WRITE = 256
 
 @dataclass(slots=True)
 class Look:
-    """A frame to search for faces; `number` counts looks from 0."""
+    """A frame to search for faces.
+
+    Attributes:
+        number: of the look, from 0.
+        keeps: whether its faces are kept, should a transition come.
+        settled: the transitions that are over since the look before.
+    """
 
     number: int
     frame: Frame
     shot_id: int
+    keeps: bool
+    settled: list[Transition]
 
 
 class LookTimes:
@@ -71,7 +81,7 @@ class FrameSource:
         self._pending: list[tuple[int, float, int, bool]] = []
 
     def looks(self, frames_table: TableWriter) -> Iterator[Look]:
-        looks = 0
+        looks, kept_s = 0, -inf
         for item in self._shot_frames:
             frame = item.frame
             due = self._look_times.due(frame.index, frame.pts_s, item.starts_shot)
@@ -82,7 +92,10 @@ class FrameSource:
             if len(self._pending) == _FRAMES_PER_WRITE:
                 self._write(frames_table)
             if looked_at:
-                yield Look(looks, frame, item.shot_id)
+                keeps = frame.pts_s - kept_s >= KEEP_EVERY_S
+                kept_s = frame.pts_s if keeps else kept_s
+                settled = self.transitions.settled(frame.pts_s)
+                yield Look(looks, frame, item.shot_id, keeps, settled)
                 looks += 1
         self._write(frames_table)
 

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ from pipeline.options import ResolvedOptions
 from pipeline.pace import wait_for_leave
 from pipeline.progress import Progress
 from pipeline.tables import LANDMARKS, TableWriter
+from pipeline.track_facts import CLEAR_SCORE
+from pipeline.transition_faces import Comparison, FaceComparer, KeptFaces, TransitionFaces
+from pipeline.transitions import Transition
 from pipeline.video import Image
 
 _PROGRESS_EVERY_S = 0.25
@@ -34,11 +37,11 @@ _PROGRESS_EVERY_S = 0.25
 
 @dataclass(slots=True)
 class Found:
-    """A look's faces, and where they are to be embedded their aligned pictures."""
+    """A look's faces, and their aligned pictures, by index: of those that may be needed."""
 
     look: Look
     faces: Faces
-    pictures: list[Image] = field(default_factory=list)
+    pictures: dict[int, Image]
 
 
 class Detections:
@@ -51,14 +54,24 @@ class Detections:
         self._table = table
         self._ep_id = ep_id
         self._plan = EmbeddingPlan() if embeds else None
+        self._transition_faces = TransitionFaces()
         self._early: dict[int, Found] = {}
         self._next_det_id = 0
 
-    def add(self, found: Found) -> None:
+    def add(self, found: Found) -> list[Comparison]:
+        """Takes a result, and says which faces are to be compared at transitions."""
         self._early[found.look.number] = found
+        comparisons: list[Comparison] = []
         while self.looks in self._early:
-            self._write(self._early.pop(self.looks))
+            in_turn = self._early.pop(self.looks)
+            self._write(in_turn)
             self.looks += 1
+            comparisons += self.comparisons(in_turn.look.settled)
+        return comparisons
+
+    def comparisons(self, transitions: list[Transition]) -> list[Comparison]:
+        """Which faces are to be compared at transitions that are over."""
+        return [self._transition_faces.comparison(each) for each in transitions]
 
     def _write(self, found: Found) -> None:
         look, faces = found.look, found.faces
@@ -70,9 +83,11 @@ class Detections:
         if self._plan is not None:
             pts_s = look.frame.pts_s
             sources = self._plan.next_look(look.shot_id, pts_s, faces.boxes, det_ids)
-            for det_id, source, picture in zip(det_ids, sources, found.pictures, strict=True):
+            for i, (det_id, source) in enumerate(zip(det_ids, sources, strict=True)):
                 if det_id == source:
-                    self.embed_queue.append((det_id, picture))
+                    self.embed_queue.append((det_id, found.pictures[i]))
+        if look.keeps:
+            self._transition_faces.add(_kept(found, det_ids))
         points = faces.landmarks
         self._table.append(
             {
@@ -105,6 +120,7 @@ class LookThreads:
         progress: Progress,
     ) -> None:
         self.device = ""
+        self.comparer = FaceComparer(options.device)
         self._threads = threads
         self._looks = MadeAhead(looks, threads)
         self._detections, self._options = detections, options
@@ -162,12 +178,27 @@ class LookThreads:
     def _look_at(self, look: Look, detector: FaceDetector) -> None:
         image = look.frame.picture()
         faces = detector.detect(image)
-        found = Found(look, faces)
-        if self._options.embeds:
-            found.pictures = [align(image, points) for points in faces.landmarks]
+        needed = np.full(len(faces), self._options.embeds)
+        if look.keeps:
+            needed |= faces.scores >= CLEAR_SCORE
+        aligned = {i: align(image, faces.landmarks[i]) for i in np.flatnonzero(needed).tolist()}
         with self._writing:
-            self._detections.add(found)
+            comparisons = self._detections.add(Found(look, faces, aligned))
             now = time.monotonic()
             if now - self._said_at >= _PROGRESS_EVERY_S:
                 self._said_at = now
                 self._progress(look.frame.index, self._expected)
+        for comparison in comparisons:
+            self.comparer.compare(comparison)
+
+
+def _kept(found: Found, det_ids: list[int]) -> KeptFaces:
+    frame, scores = found.look.frame, found.faces.scores
+    clear = np.flatnonzero(scores >= CLEAR_SCORE).tolist()
+    return KeptFaces(
+        frame.index,
+        frame.pts_s,
+        [det_ids[i] for i in clear],
+        found.faces.boxes[clear],
+        [found.pictures[i] for i in clear],
+    )

@@ -130,4 +130,9 @@ def step_text(step: str, facts: dict[str, Any]) -> str:
 def _warnings(steps: dict[str, dict[str, Any]]) -> list[str]:
     detect = steps["detect"]
     warnings = [lost_frames_text(detect)] if detect["frames_lost"] else []
+    if detect.get("not_compared"):
+        warnings.append(
+            "faces before and after fades and dissolves were told apart by place and shape alone: "
+            + detect["not_compared"]
+        )
     return [*warnings, *steps.get("track", {}).get("warnings", []), *quality_warnings(steps)]

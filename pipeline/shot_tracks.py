@@ -191,7 +191,7 @@ def _joined_behind_gaps(
 
 def _without_other_faces(shot: ShotDetections, tracks: dict[int, list[int]]) -> list[list[int]]:
     """The tracks, those apart that change to another face at a transition or behind a gap."""
-    faces = Faces(shot.look, shot.boxes, shot.landmarks, shot.scores, shot.embeddings)
+    faces = Faces(shot.look, shot.boxes, shot.landmarks, shot.embeddings)
     return [
         part
         for members in tracks.values()

@@ -216,7 +216,7 @@ class _Shots:
                 self.scores[dets],
                 None if self._embeddings is None else self._embeddings[dets],
                 self._landmarks[dets],
-                transitions_within(self._transitions, frames.start, frames.stop),
+                transitions_within(self._transitions, frames.start, frames.stop, self.det_id[dets]),
             )
 
 

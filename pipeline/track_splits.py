@@ -8,15 +8,15 @@ face has to be known to have stayed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.links import pairwise_iou
-from pipeline.track_facts import CLEAR_SCORE, SAME_FACE_COSINE
+from pipeline.track_facts import SAME_FACE_COSINE
+from pipeline.transitions import mixed_frames
 
 SAME_PICTURE = 0.7
 """Correlation of the pictures before and after a fade from which it fades to the same scene: on
@@ -26,7 +26,7 @@ STAYS_IOU, STAYS_SHAPE = 0.8, 0.03
 """Overlap of the boxes before and after, at least, and mean distance of their landmarks, each in
 parts of its box, at most, of a face that stays. In made scenes 0.84 to 0.96 and 0.007 to 0.026
 where it does; of 325 pairs of people at one place, 2 are within both. A face that talks may move
-by more in half a second: without embeddings such a track is split."""
+by more in half a second: where faces cannot be compared, such a track is split."""
 
 LONG_GAP_S, STRANGER_COSINE = 0.5, 0.2
 """A face that was out of sight for longer is another one below this likeness. Cosines of 0.2 and
@@ -42,29 +42,37 @@ class ShotTransition:
         first, last: positions in the shot's frames; may lie outside of them.
         dissolve: it is no fade.
         likeness: `Transition.likeness`.
+        cosines: of faces before and after it, by their positions in the shot's detections.
     """
 
     first: int
     last: int
     dissolve: bool
     likeness: float | None
+    cosines: dict[tuple[int, int], float] = field(default_factory=dict)
 
 
 def transitions_within(
-    records: Iterable[Mapping[str, Any]], start: int, stop: int
+    records: Iterable[Mapping[str, Any]], start: int, stop: int, det_id: NDArray[np.int64]
 ) -> list[ShotTransition]:
-    """Those of an episode's `Transition` records that touch the shot of frames `start:stop`."""
+    """Those of an episode's `FaceComparer.records` that touch the shot of frames `start:stop`.
+
+    Args:
+        det_id: of the shot's detections, ascending.
+    """
     found = []
     for record in records:
-        first, last = record["first_frame"], record["last_frame"]
+        kind, first, last = record["kind"], record["first_frame"], record["last_frame"]
         if first >= stop or last < start:
             continue
-        # Known from a tenth to nine tenths of the way: the rest is an eighth of that, on each side.
-        dissolve = record["kind"] == "dissolve"
-        rest = ceil((last - first) / 8) if dissolve else 0
-        found.append(
-            ShotTransition(first - rest - start, last + rest - start, dissolve, record["likeness"])
-        )
+        first, last = mixed_frames(kind, first, last)
+        cosines = {}
+        for *pair, cosine in record.get("cosines") or []:
+            if np.isin(pair, det_id).all():
+                before, after = np.searchsorted(det_id, pair).tolist()
+                cosines[before, after] = cosine
+        change = (first - start, last - start, kind == "dissolve", record["likeness"], cosines)
+        found.append(ShotTransition(*change))
     return found
 
 
@@ -76,14 +84,12 @@ class Faces:
         look: `(N,)` position of each one's frame in the shot's frames.
         boxes: `(N, 4)` xyxy pixels.
         landmarks: `(N, 5, 2)` pixels; needed where there are transitions.
-        scores: `(N,)`.
         embeddings: `(N, D)`, or None.
     """
 
     look: NDArray[np.int64]
     boxes: NDArray[np.float32]
     landmarks: NDArray[np.float32] | None
-    scores: NDArray[np.float32]
     embeddings: NDArray[np.float32] | None
 
 
@@ -119,7 +125,7 @@ def split_track(
         after = [m for m, at in zip(rest, look, strict=True) if at > change.last]
         if before and after:
             within = rest[len(before) : len(rest) - len(after)]
-            if stays(before, within, after, faces, change):
+            if stays(before, after, faces, change):
                 continue
             if not change.dissolve:
                 before, after = _parted(before, within, after, faces)
@@ -144,39 +150,17 @@ def _parted(
     return before + seen[1 : dark + 1], seen[dark + 1 : -1] + after
 
 
-def stays(
-    before: list[int],
-    within: list[int],
-    after: list[int],
-    faces: Faces,
-    change: ShotTransition,
-) -> bool:
+def stays(before: list[int], after: list[int], faces: Faces, change: ShotTransition) -> bool:
     """Whether the face before a transition is the one after it, by the best evidence there is."""
-    cosine = _cosine(before, within, after, faces)
-    if cosine is not None:
-        return cosine >= SAME_FACE_COSINE
+    mine, theirs = {*before}, {*after}
+    cosines = [c for (one, other), c in change.cosines.items() if one in mine and other in theirs]
+    if cosines:
+        return sum(cosines) / len(cosines) >= SAME_FACE_COSINE
     if change.likeness is not None and change.likeness >= SAME_PICTURE:
         return True
     last, first = before[-1], after[0]
     overlap = pairwise_iou(faces.boxes[[last]], faces.boxes[[first]])[0, 0]
     return bool(overlap >= STAYS_IOU and _shape_change(last, first, faces) <= STAYS_SHAPE)
-
-
-def _cosine(before: list[int], within: list[int], after: list[int], faces: Faces) -> float | None:
-    """Of the last clear face before and the first after that was embedded after it."""
-    if faces.embeddings is None:
-        return None
-    # An embedding is handed on from look to look: it may be that of a face before or within.
-    handed_on = faces.embeddings[[before[-1], *within]]
-    known = [m for m in before if faces.scores[m] >= CLEAR_SCORE]
-    new = [
-        m
-        for m in after
-        if faces.scores[m] >= CLEAR_SCORE and (faces.embeddings[m] != handed_on).any(axis=1).all()
-    ]
-    if not known or not new:
-        return None
-    return float(faces.embeddings[known[-1]] @ faces.embeddings[new[0]])
 
 
 def _shape_change(one: int, other: int, faces: Faces) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any, Literal
 
 import cv2
@@ -24,6 +25,9 @@ SIZE = (64, 36)
 
 WINDOW_S = 1.2
 """A dissolve that lasts longer than this is not found."""
+
+SETTLED_S = 2 * WINDOW_S
+"""So long after a transition nothing that is seen changes it any more."""
 
 _CHECK_EVERY_S = 0.09
 _DIFFERENT = 16.0
@@ -65,8 +69,23 @@ class Transition:
     last_pts_s: float
     likeness: float | None = None
 
+    @property
+    def mixed_frames(self) -> tuple[int, int]:
+        """First and last frame that are neither picture wholly, as `mixed_frames` has it."""
+        return mixed_frames(self.kind, self.first_frame, self.last_frame)
+
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def mixed_frames(kind: str, first_frame: int, last_frame: int) -> tuple[int, int]:
+    """The frames of a transition from the very beginning to the very end; may not all exist.
+
+    A dissolve is known from a tenth to nine tenths of the way: the rest is an eighth of that, on
+    each side.
+    """
+    rest = ceil((last_frame - first_frame) / 8) if kind == "dissolve" else 0
+    return first_frame - rest, last_frame + rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +100,7 @@ class TransitionFinder:
 
     def __init__(self) -> None:
         self.found: list[Transition] = []
+        self._settled = 0
         self._seen: deque[_Seen] = deque()
         self._flat_at = -1
         self._checked_s = -np.inf
@@ -110,6 +130,15 @@ class TransitionFinder:
                 self._check("dissolve", list(self._seen))
         if flat:
             self._flat_at = frame.index
+
+    def settled(self, pts_s: float) -> list[Transition]:
+        """The transitions that are settled by a time and were not before: each is given once."""
+        start = self._settled
+        for transition in self.found[start:]:
+            if pts_s - transition.last_pts_s <= SETTLED_S:
+                break
+            self._settled += 1
+        return self.found[start : self._settled]
 
     def cut(self, first_frame: int) -> None:
         """A hard cut was found: no transition goes across it."""

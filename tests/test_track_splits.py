@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from flows import run_detect_track
 from pipeline.detect import detect_episode
 from pipeline.episode import EpisodeFolder
 from pipeline.footer import Footer, read_facts
@@ -16,10 +19,10 @@ from pipeline.track import track_episode
 from pipeline.track_splits import LONG_GAP_S, Faces, split_gaps
 from tests import made_scenes
 from tests.conftest import SHARED_DATA
-from tests.made_faces import Sprite, photos, sprites
-from tests.made_scenes import Actor, ActorScene
+from tests.made_faces import Sprite, photos, sprites, talking
+from tests.made_scenes import Actor, ActorScene, Drawn, Scene
 from tests.made_truth import Episode, Film, Part, steady_times
-from tests.media import Image
+from tests.media import Image, pictures
 from tests.scoring import score
 
 _SIZE = (640, 360)
@@ -43,7 +46,19 @@ def _scene(sprite: Sprite, background: Image, width: float = 0.14) -> ActorScene
     return ActorScene(background, [Actor(sprite, path)], _DURATION_S)
 
 
-def _film(first: ActorScene, then: ActorScene, comes: str) -> Film:
+@dataclass(frozen=True)
+class _Talk:
+    """Somebody who talks: a sprite for each frame, 25 a second."""
+
+    sprites: list[Sprite]
+    background: Image
+    duration_s: float = _DURATION_S
+
+    def draw(self, at_s: float) -> Drawn:
+        return _scene(self.sprites[int(at_s * 25)], self.background).draw(at_s)
+
+
+def _film(first: Scene, then: Scene, comes: str) -> Film:
     episode = Episode([Part(first), Part(then, comes, 0.75)])
     return Film(episode, steady_times(episode.duration_s, 24))
 
@@ -79,6 +94,52 @@ def test_a_face_that_stays_keeps_its_track(
     middle = film.transitions[0][1]
     assert tracks.frame_index.min() < middle - 12
     assert tracks.frame_index.max() > film.transitions[0][2] + 12
+
+
+@pytest.fixture(scope="module")
+def talk(sample: Path) -> list[Sprite]:
+    return talking(pictures(sample, 101), "carphone")
+
+
+@pytest.mark.parametrize("options", _OPTIONS, ids=str)
+@pytest.mark.parametrize(("comes", "kind"), _KINDS)
+def test_a_face_that_talks_and_moves_meanwhile_keeps_its_track(
+    comes: str, kind: str, options: dict[str, object], talk: list[Sprite], tmp_path: Path
+) -> None:
+    here, there = _backgrounds()
+    film = _film(_Talk(talk[:51], here), _Talk(talk[50:], there), comes)
+    tracks = _tracks(film, tmp_path, kind, options)
+    assert tracks.track_id.nunique() == 1
+    assert tracks.frame_index.max() > film.transitions[0][2] + 12
+
+
+def test_what_is_compared_does_not_depend_on_threads(talk: list[Sprite], tmp_path: Path) -> None:
+    here, there = _backgrounds()
+    video = _film(_Talk(talk[:51], here), _Talk(talk[50:], there), "dissolve").write(
+        tmp_path / "made.mp4"
+    )
+    options, footer = Options(stride=1).resolve(), Footer("made", "0", "0")
+    found = []
+    for threads in (1, 3):
+        folder = EpisodeFolder(tmp_path / str(threads), "made")
+        facts = detect_episode(video, folder, footer, options, threads, lambda *_: None)
+        found.append(facts["transitions"])
+    assert found[0] == found[1]
+    assert len(found[0][0]["cosines"]) == 4
+
+
+def test_without_sface_such_a_face_is_split_and_the_run_says_so(
+    talk: list[Sprite], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACETRACKS_MODELS", str(tmp_path / "none"))
+    here, there = _backgrounds()
+    film = _film(_Talk(talk[:51], here), _Talk(talk[50:], there), "dissolve")
+    answer = run_detect_track(film.write(tmp_path / "made.mp4"), output_root=tmp_path / "out")
+    assert answer["status"] == "completed", answer
+    assert answer["summary"]["tracks"] == 2
+    record = json.loads((tmp_path / "out" / "made" / "run.json").read_text())
+    (warning,) = [text for text in record["warnings"] if "dissolves" in text]
+    assert "facetracks models pull sface" in warning
 
 
 @pytest.mark.parametrize("pair", [(0, 1), (2, 3), (4, 5)], ids=str)
@@ -122,5 +183,5 @@ def test_a_stranger_behind_a_gap_gets_its_own_track(
         one, other = [1.0, 0.0], [cosine, (1 - cosine**2) ** 0.5]
         vectors = np.array([one, one, one, other, other], np.float32)
     boxes = np.tile(np.array([10, 10, 50, 50], np.float32), (5, 1))
-    faces = Faces(look, boxes, None, np.ones(5, np.float32), vectors)
+    faces = Faces(look, boxes, None, vectors)
     assert sorted(split_gaps([0, 1, 2, 3, 4], faces, pts_s)) == parts
