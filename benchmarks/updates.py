@@ -24,6 +24,7 @@ from pipeline.options import Options, ResolvedOptions, Tracker
 from pipeline.shot_tracks import ShotDetections, _follow
 from pipeline.tables import read_table
 from pipeline.track import _Shots
+from pipeline.track_splits import changes_of
 from pipeline.trackers import import_boxmot, open_tracker
 
 _TURNS = 3
@@ -43,8 +44,8 @@ def measure(folder: EpisodeFolder, tracker: Tracker) -> dict[str, float]:
     detections = read_table(folder.detections)
     embedded = stored_embeddings(folder) if options.embeds else None
     embeddings = None if embedded is None else spread_embeddings(embedded, detections)
-    transitions = read_facts(folder.frames)["transitions"]
-    shots = _Shots(read_table(folder.frames), detections, embeddings, transitions, options)
+    changes = changes_of(read_facts(folder.frames))
+    shots = _Shots(read_table(folder.frames), detections, embeddings, changes, options)
     import_boxmot()
     adapter_s = boxmot_s = 0.0
     looks = found = 0

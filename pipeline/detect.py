@@ -84,6 +84,7 @@ def detect_episode(
             "fades": sum(change.kind == "fade" for change in transitions),
             "dissolves": sum(change.kind == "dissolve" for change in transitions),
             "transitions": [*work.comparer.records(transitions)],
+            "whips": [*work.comparer.records(source.transitions.whips.found)],
             "not_compared": work.comparer.missing,
             "detections": table.rows,
             "embedded": options.embeds,

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 
+from pipeline.changes import Transition
 from pipeline.options import ResolvedOptions
 from pipeline.shots import with_shots
 from pipeline.tables import TableWriter
 from pipeline.transition_faces import KEEP_EVERY_S
-from pipeline.transitions import Transition, TransitionFinder
+from pipeline.transitions import TransitionFinder
 from pipeline.video import Frame, VideoInfo, VideoReader
 
 _FRAMES_PER_WRITE = 256

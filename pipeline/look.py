@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.ahead import MadeAhead
+from pipeline.changes import Transition
 from pipeline.detector import FaceDetector, open_detector
 from pipeline.embedder import FaceEmbedder, align
 from pipeline.faces import Faces
@@ -29,7 +30,6 @@ from pipeline.progress import Progress
 from pipeline.tables import LANDMARKS, TableWriter
 from pipeline.track_facts import CLEAR_SCORE
 from pipeline.transition_faces import Comparison, FaceComparer, KeptFaces, TransitionFaces
-from pipeline.transitions import Transition
 from pipeline.video import Image
 
 _PROGRESS_EVERY_S = 0.25

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.links import pairwise_iou
 from pipeline.options import ResolvedOptions
 from pipeline.pace import wait_for_leave
-from pipeline.track_splits import Faces, ShotTransition, split_gaps, split_track
+from pipeline.track_splits import Faces, ShotChange, split_gaps, split_track
 from pipeline.trackers import ShotTracker, open_tracker
 
 SAME_PLACE_IOU = 0.3
@@ -42,8 +42,8 @@ class ShotDetections:
         boxes: `(N, 4)` float32 xyxy pixels.
         scores: `(N,)` float32.
         embeddings: `(N, 128)` float32, or None.
-        landmarks: `(N, 5, 2)` float32 pixels; needed where there are transitions.
-        transitions: the fades and dissolves within the shot, in order.
+        landmarks: `(N, 5, 2)` float32 pixels; needed where there are changes.
+        changes: the fades, dissolves and whip pans within the shot, in order.
     """
 
     frame_index: NDArray[np.int64]
@@ -54,7 +54,7 @@ class ShotDetections:
     scores: NDArray[np.float32]
     embeddings: NDArray[np.float32] | None
     landmarks: NDArray[np.float32] | None = None
-    transitions: list[ShotTransition] = field(default_factory=list)
+    changes: list[ShotChange] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -190,13 +190,13 @@ def _joined_behind_gaps(
 
 
 def _without_other_faces(shot: ShotDetections, tracks: dict[int, list[int]]) -> list[list[int]]:
-    """The tracks, those apart that change to another face at a transition or behind a gap."""
+    """The tracks, each parted where it goes over to another face."""
     faces = Faces(shot.look, shot.boxes, shot.landmarks, shot.embeddings)
     return [
         part
         for members in tracks.values()
         for unbroken in split_gaps(members, faces, shot.pts_s)
-        for part in split_track(unbroken, faces, shot.transitions)
+        for part in split_track(unbroken, faces, shot.changes)
     ]
 
 

@@ -40,7 +40,7 @@ from pipeline.tables import (
     table_writer,
 )
 from pipeline.track_facts import TrackFacts
-from pipeline.track_splits import transitions_within
+from pipeline.track_splits import changes_of, changes_within
 from pipeline.trackers import import_boxmot
 
 MOTION_ONLY = (
@@ -98,8 +98,8 @@ def track_episode(
         else:
             warnings.append(MOTION_ONLY)
             embeddings = all_alike(detections.num_rows)
-    transitions = read_facts(folder.frames)["transitions"]
-    shots = _Shots(frames, detections, embeddings, transitions, options)
+    changes = changes_of(read_facts(folder.frames))
+    shots = _Shots(frames, detections, embeddings, changes, options)
     with _shot_trackers(threads, shots.count) as run:
         work = partial(track_shot, options=options, looks_per_s=shots.looks_per_s)
         summary = _Summary(folder.ep_id)
@@ -161,7 +161,7 @@ class _Shots:
         frames: pa.Table,
         detections: pa.Table,
         embeddings: np.ndarray[Any, Any] | None,
-        transitions: list[dict[str, Any]],
+        changes: list[dict[str, Any]],
         options: ResolvedOptions,
     ) -> None:
         self.frame_index = column(frames, "frame_index")
@@ -181,7 +181,7 @@ class _Shots:
         self._boxes = boxes[chosen]
         points = [column(detections, f"{name}_{axis}") for name in LANDMARKS for axis in "xy"]
         self._landmarks = np.stack(points, axis=1)[chosen].reshape(-1, len(LANDMARKS), 2)
-        self._transitions = transitions
+        self._changes = changes
         self.scores = column(detections, "score")[chosen]
         self._embeddings = None if embeddings is None else embeddings[chosen]
         shot_of_det = column(detections, "shot_id")[chosen]
@@ -216,7 +216,7 @@ class _Shots:
                 self.scores[dets],
                 None if self._embeddings is None else self._embeddings[dets],
                 self._landmarks[dets],
-                transitions_within(self._transitions, frames.start, frames.stop, self.det_id[dets]),
+                changes_within(self._changes, frames.start, frames.stop, self.det_id[dets]),
             )
 
 

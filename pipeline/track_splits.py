@@ -1,4 +1,4 @@
-"""Tracks where they could go over to another face: at fades and dissolves, and behind a gap.
+"""Tracks where they could go over to another face: at changes of the picture, and behind a gap.
 
 They go on where the face stays, and end where another one comes. One face over another at the same
 place is what trackers take for one that stays. A mixed track is worse than a split one, so that a
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.changes import Kind, mixed_frames
 from pipeline.links import pairwise_iou
 from pipeline.track_facts import SAME_FACE_COSINE
-from pipeline.transitions import mixed_frames
 
 SAME_PICTURE = 0.7
 """Correlation of the pictures before and after a fade from which it fades to the same scene: on
@@ -35,29 +35,36 @@ hidden faces are hardly like themselves."""
 
 
 @dataclass(frozen=True)
-class ShotTransition:
-    """A fade or dissolve as a shot sees it.
+class ShotChange:
+    """A fade, dissolve or whip pan as a shot sees it.
 
     Attributes:
         first, last: positions in the shot's frames; may lie outside of them.
-        dissolve: it is no fade.
+        kind: `Transition.kind`.
         likeness: `Transition.likeness`.
         cosines: of faces before and after it, by their positions in the shot's detections.
     """
 
     first: int
     last: int
-    dissolve: bool
+    kind: Kind
     likeness: float | None
     cosines: dict[tuple[int, int], float] = field(default_factory=dict)
 
 
-def transitions_within(
+def changes_of(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The changes of an episode's picture, `FaceComparer.records` in order, from its facts."""
+    changes = [*facts["transitions"], *facts.get("whips", [])]
+    return sorted(changes, key=lambda change: int(change["first_frame"]))
+
+
+def changes_within(
     records: Iterable[Mapping[str, Any]], start: int, stop: int, det_id: NDArray[np.int64]
-) -> list[ShotTransition]:
-    """Those of an episode's `FaceComparer.records` that touch the shot of frames `start:stop`.
+) -> list[ShotChange]:
+    """Those of an episode that touch the shot of frames `start:stop`.
 
     Args:
+        records: of `changes_of`.
         det_id: of the shot's detections, ascending.
     """
     found = []
@@ -71,8 +78,8 @@ def transitions_within(
             if np.isin(pair, det_id).all():
                 before, after = np.searchsorted(det_id, pair).tolist()
                 cosines[before, after] = cosine
-        change = (first - start, last - start, kind == "dissolve", record["likeness"], cosines)
-        found.append(ShotTransition(*change))
+        change = ShotChange(first - start, last - start, kind, record["likeness"], cosines)
+        found.append(change)
     return found
 
 
@@ -83,7 +90,7 @@ class Faces:
     Attributes:
         look: `(N,)` position of each one's frame in the shot's frames.
         boxes: `(N, 4)` xyxy pixels.
-        landmarks: `(N, 5, 2)` pixels; needed where there are transitions.
+        landmarks: `(N, 5, 2)` pixels; needed where there are changes.
         embeddings: `(N, D)`, or None.
     """
 
@@ -110,16 +117,14 @@ def split_gaps(members: list[int], faces: Faces, pts_s: NDArray[np.float64]) -> 
     yield members
 
 
-def split_track(
-    members: list[int], faces: Faces, transitions: list[ShotTransition]
-) -> Iterator[list[int]]:
+def split_track(members: list[int], faces: Faces, changes: list[ShotChange]) -> Iterator[list[int]]:
     """The parts of a track that are of one face; what a dissolve shows in between is in none.
 
     Args:
         members: positions of its detections, ascending.
     """
     rest = members
-    for change in transitions:
+    for change in changes:
         look = faces.look[rest]
         before = [m for m, at in zip(rest, look, strict=True) if at < change.first]
         after = [m for m, at in zip(rest, look, strict=True) if at > change.last]
@@ -127,9 +132,8 @@ def split_track(
             within = rest[len(before) : len(rest) - len(after)]
             if stays(before, after, faces, change):
                 continue
-            if not change.dissolve:
-                before, after = _parted(before, within, after, faces)
-        elif not change.dissolve:
+            before, after = _parted(before, within, after, faces, change.kind)
+        elif change.kind != "dissolve":
             continue
         if before:
             yield before
@@ -139,23 +143,34 @@ def split_track(
 
 
 def _parted(
-    before: list[int], within: list[int], after: list[int], faces: Faces
+    before: list[int], within: list[int], after: list[int], faces: Faces, kind: Kind
 ) -> tuple[list[int], list[int]]:
-    """Both sides of a fade with what is seen of them within it, where the dark between is seen."""
-    seen = [before[-1], *within, after[0]]
-    gaps = np.diff(faces.look[seen])
-    dark = int(gaps.argmax())
-    if gaps[dark] <= 1.5 * gaps.min():
+    """Both sides of a change with what is seen of them within it, where that can be told.
+
+    It can where the dark of a fade is seen, and where a whip pan leaves one face for the other.
+    """
+    if kind == "dissolve":
         return before, after
-    return before + seen[1 : dark + 1], seen[dark + 1 : -1] + after
+    seen = [before[-1], *within, after[0]]
+    if kind == "whip":
+        overlap = pairwise_iou(faces.boxes[seen], faces.boxes[seen]).diagonal(1)
+        end = int(overlap.argmin())
+    else:
+        gaps = np.diff(faces.look[seen])
+        end = int(gaps.argmax())
+        if gaps[end] <= 1.5 * gaps.min():
+            return before, after
+    return before + seen[1 : end + 1], seen[end + 1 : -1] + after
 
 
-def stays(before: list[int], after: list[int], faces: Faces, change: ShotTransition) -> bool:
-    """Whether the face before a transition is the one after it, by the best evidence there is."""
+def stays(before: list[int], after: list[int], faces: Faces, change: ShotChange) -> bool:
+    """Whether the face before a change is the one after it, by the best evidence there is."""
     mine, theirs = {*before}, {*after}
     cosines = [c for (one, other), c in change.cosines.items() if one in mine and other in theirs]
     if cosines:
         return sum(cosines) / len(cosines) >= SAME_FACE_COSINE
+    if change.kind == "whip":
+        return True  # Most cameras that swing so fast follow somebody.
     if change.likeness is not None and change.likeness >= SAME_PICTURE:
         return True
     last, first = before[-1], after[0]

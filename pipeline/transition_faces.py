@@ -1,8 +1,8 @@
-"""Faces before and after a fade or dissolve, compared by their embeddings, with every tracker.
+"""Faces before and after a fade, dissolve or whip pan, compared by SFace, with every tracker.
 
 What a tracker joins there by place may be one face over another. Nobody knows that a picture is
-about to dissolve, so the clear faces of the last seconds are kept, aligned. Once a transition is
-over, those nearest to it on both sides are embedded: some faces, some times an episode.
+about to change, so the clear faces of the last seconds are kept, aligned. Once a change is over,
+those nearest to it on both sides are embedded: some faces, some times an episode.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.changes import Transition
 from pipeline.embedder import FaceEmbedder
 from pipeline.errors import ModelError
 from pipeline.links import pairwise_iou
 from pipeline.model_table import Embedder
 from pipeline.options import Device
-from pipeline.transitions import SETTLED_S, WINDOW_S, Transition
+from pipeline.transitions import SETTLED_S, WINDOW_S
 from pipeline.video import Image
 
 KEEP_EVERY_S = 0.2
@@ -33,7 +34,8 @@ _LOOKS = 2
 """From so many looks on each side: one may have caught a blink."""
 
 _SAME_PLACE_IOU = 0.1
-"""No tracker joins boxes that overlap less, so that these need not be compared."""
+"""No tracker joins boxes that overlap less, so that these need not be compared where the camera
+stands still. Through a whip pan it may have followed a face right across the picture."""
 
 _KEPT_S = SETTLED_S + 2 * WINDOW_S + NEAR_S
 
@@ -84,11 +86,12 @@ class TransitionFaces:
         start_s, end_s = transition.first_pts_s - NEAR_S, transition.last_pts_s + NEAR_S
         before = [k for k in self._kept if k.frame_index < first and k.pts_s >= start_s]
         after = [k for k in self._kept if k.frame_index > last and k.pts_s <= end_s]
+        least_iou = 0.0 if transition.kind == "whip" else _SAME_PLACE_IOU
         pairs = []
         pictures: dict[int, Image] = {}
         for one in before[-_LOOKS:]:
             for other in after[:_LOOKS]:
-                near = pairwise_iou(one.boxes, other.boxes) >= _SAME_PLACE_IOU
+                near = pairwise_iou(one.boxes, other.boxes) >= least_iou
                 for i, j in np.argwhere(near).tolist():
                     pairs.append((one.det_ids[i], other.det_ids[j]))
                     pictures[one.det_ids[i]] = one.pictures[i]

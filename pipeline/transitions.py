@@ -10,15 +10,14 @@ through a transition; `pipeline.track_splits` decides which tracks do.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict, dataclass
-from math import ceil
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.changes import Floats, Seen, Transition, correlation, is_flat
 from pipeline.video import Frame, Grey
+from pipeline.whips import WhipFinder
 
 SIZE = (64, 36)
 """Width and height of the tiny picture: small movements do not show, pans are not straight."""
@@ -43,65 +42,16 @@ _STEP, _BACK = 0.45, 0.1
 """Longest step on the line from frame to frame, and longest way back, in parts of its length."""
 _APART_S = {"dissolve": 0.3, "fade": WINDOW_S}
 """Seconds between two transitions of a kind; less is one. Black may last that long in a fade."""
-_FLAT = 10.0
-"""Standard deviation below which a picture is of one colour: black, if it is dark, or white."""
-_BLACK, _WHITE = 32.0, 223.0
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Transition:
-    """A change of the picture that takes a while.
-
-    Attributes:
-        kind: `fade` (to or from black or white, or through it) or `dissolve`.
-        first_frame, last_frame: 0-based, of the frames that are neither picture wholly.
-        first_pts_s, last_pts_s: their times, seconds on the container's clock.
-        likeness: correlation of the pictures before and after, at most 1; None for a fade that
-            has a picture on one side only.
-    """
-
-    kind: Literal["fade", "dissolve"]
-    first_frame: int
-    last_frame: int
-    first_pts_s: float
-    last_pts_s: float
-    likeness: float | None = None
-
-    @property
-    def mixed_frames(self) -> tuple[int, int]:
-        """First and last frame that are neither picture wholly, as `mixed_frames` has it."""
-        return mixed_frames(self.kind, self.first_frame, self.last_frame)
-
-    def as_record(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def mixed_frames(kind: str, first_frame: int, last_frame: int) -> tuple[int, int]:
-    """The frames of a transition from the very beginning to the very end; may not all exist.
-
-    A dissolve is known from a tenth to nine tenths of the way: the rest is an eighth of that, on
-    each side.
-    """
-    rest = ceil((last_frame - first_frame) / 8) if kind == "dissolve" else 0
-    return first_frame - rest, last_frame + rest
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    index: int
-    pts_s: float
-    grey: NDArray[Any]
 
 
 class TransitionFinder:
-    """Takes every frame's picture, and knows the fades and dissolves up to there."""
+    """Takes every frame's picture, and knows the fades, dissolves and whip pans up to there."""
 
     def __init__(self) -> None:
         self.found: list[Transition] = []
-        self._settled = 0
-        self._seen: deque[_Seen] = deque()
+        self.whips = WhipFinder()
+        self._settled = {"fades and dissolves": 0, "whips": 0}
+        self._seen: deque[Seen] = deque()
         self._flat_at = -1
         self._checked_s = -np.inf
         self._contrast = 0.0
@@ -114,10 +64,12 @@ class TransitionFinder:
             image: `(H, W)` uint8 from 0 to 255, the frame's brightness in any size.
         """
         grey = cv2.resize(image, SIZE, interpolation=cv2.INTER_LINEAR)
-        self._seen.append(_Seen(frame.index, frame.pts_s, grey))
+        seen = Seen(frame.index, frame.pts_s, grey)
+        self.whips.add(seen)
+        self._seen.append(seen)
         while frame.pts_s - self._seen[0].pts_s > WINDOW_S:
             self._seen.popleft()
-        flat = _is_flat(grey)
+        flat = is_flat(grey)
         due = frame.pts_s - self._checked_s >= _CHECK_EVERY_S
         if flat and self._flat_at != frame.index - 1:
             self._check("fade", list(self._seen))
@@ -132,27 +84,30 @@ class TransitionFinder:
             self._flat_at = frame.index
 
     def settled(self, pts_s: float) -> list[Transition]:
-        """The transitions that are settled by a time and were not before: each is given once."""
-        start = self._settled
-        for transition in self.found[start:]:
-            if pts_s - transition.last_pts_s <= SETTLED_S:
-                break
-            self._settled += 1
-        return self.found[start : self._settled]
+        """The changes that are settled by a time and were not before: each is given once."""
+        new = []
+        for what, found in (("fades and dissolves", self.found), ("whips", self.whips.found)):
+            for change in found[self._settled[what] :]:
+                if pts_s - change.last_pts_s <= SETTLED_S:
+                    break
+                new.append(change)
+                self._settled[what] += 1
+        return new
 
     def cut(self, first_frame: int) -> None:
         """A hard cut was found: no transition goes across it."""
         while self._seen and self._seen[0].index < first_frame:
             self._seen.popleft()
+        self.whips.cut(first_frame)
 
-    def _check(self, kind: Literal["fade", "dissolve"], window: list[_Seen]) -> None:
+    def _check(self, kind: Literal["fade", "dissolve"], window: list[Seen]) -> None:
         """Notes a transition, where the window's frames lie on the line from first to last."""
         first, last = (window[i].grey.ravel().astype(np.float32) for i in (0, -1))
         line = last - first
         contrast = float(np.sqrt(np.mean(line * line)))
         if len(window) < 4 or contrast < _DIFFERENT:
             return
-        likeness = _correlation(first, last) if kind == "dissolve" else None
+        likeness = correlation(first, last) if kind == "dissolve" else None
         if likeness is not None and likeness >= _UNLIKE:
             return
         way = np.stack([seen.grey.ravel() for seen in window]) - first
@@ -170,7 +125,7 @@ class TransitionFinder:
             new = Transition(kind, *ends, likeness)
             if kind == "dissolve":
                 self._note(new, contrast)
-            elif _is_flat(window[-1].grey):
+            elif is_flat(window[-1].grey):
                 self._note(new, contrast)
                 self._before = first
             else:
@@ -191,7 +146,7 @@ class TransitionFinder:
             # Out and in again are one fade.
             likeness = known.likeness
             if self._before is not None and after is not None:
-                likeness = _correlation(self._before, after)
+                likeness = correlation(self._before, after)
             self.found[-1] = Transition(
                 "fade",
                 min(known.first_frame, new.first_frame),
@@ -202,13 +157,3 @@ class TransitionFinder:
             )
         elif contrast > self._contrast:
             self.found[-1], self._contrast = new, contrast
-
-
-def _is_flat(grey: NDArray[Any]) -> bool:
-    mean, deviation = cv2.meanStdDev(grey)
-    return not _BLACK < float(mean[0, 0]) < _WHITE and float(deviation[0, 0]) < _FLAT
-
-
-def _correlation(one: Floats, other: Floats) -> float:
-    one, other = one - one.mean(), other - other.mean()
-    return float(one @ other) / max(1e-6, float(np.sqrt((one @ one) * (other @ other))))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.changes import Transition
 from pipeline.embedder import SIDE
 from pipeline.transition_faces import NEAR_S, KeptFaces, TransitionFaces
-from pipeline.transitions import SETTLED_S, Transition, TransitionFinder
+from pipeline.transitions import SETTLED_S, TransitionFinder
 
 _FPS = 5
 _LEFT, _RIGHT = [0, 0, 40, 40], [200, 0, 240, 40]

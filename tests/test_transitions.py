@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from flows import run_detect_track
+from pipeline.changes import Transition
 from pipeline.shots import with_shots
-from pipeline.transitions import Transition, TransitionFinder
+from pipeline.transitions import TransitionFinder
 from pipeline.video import VideoReader, probe
 from tests import media
 from tests.media import Image
