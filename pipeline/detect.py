@@ -72,7 +72,7 @@ def detect_episode(
             vectors = [detections.embedded[det_id] for det_id in det_ids]
             embeddings.append({"det_id": det_ids, "embedding": vectors})
         if work.comparer.used:
-            networks["transitions"] = SFACE
+            networks["comparison"] = SFACE
         facts = {
             "video": info.as_record(),
             "frames": source.read,
