@@ -96,15 +96,15 @@ def _latency(rounds: int, say: Say) -> Found:
     return Found([figure], latency.lines(figure), {})
 
 
-def _alternatives(_: int, say: Say) -> Found:
+def _alternatives(rounds: int, say: Say) -> Found:
     clips = [clip for clip in media.clips() if "x" in clip.name]
     if not clips:
         return Found([], ["alternatives: left out, for want of the evaluation media"], {})
-    found = {clip.name: alternatives.measure(clip, say) for clip in clips}
+    found = {clip.name: alternatives.measure(clip, rounds, say) for clip in clips}
     figures = [each for clip in clips for each in alternatives.figures(clip, found[clip.name])]
     speeds = {
-        clip: {name: asdict(speed) for name, speed in programs.items()}
-        for clip, programs in found.items()
+        clip: [{name: asdict(speed) for name, speed in each.items()} for each in clip_rounds]
+        for clip, clip_rounds in found.items()
     }
     return Found(figures, ["", alternatives.table(found)], {"speeds": speeds})
 
@@ -135,7 +135,7 @@ PARTS = (
     Part("work", "1 to 3", _work),
     Part("latency", "4", _latency, rounds=5),
     Part("backfill", "5", _figures(backfill.measure), rounds=300, quick=30),
-    Part("alternatives", "6", _alternatives, rounds=1),
+    Part("alternatives", "6", _alternatives),
     Part("profiles", "7", _figures(lambda rounds, _: profiles.measure(media.clips()[-1], rounds))),
     Part("long", "8", _figures(lambda _, __: long.measure(media.clips()[-1])), rounds=1),
     Part("tracking", "9 and 10", _figures(lambda *how: tracking.measure(media.clips(), *how))),
