@@ -60,7 +60,7 @@ class WhipFinder:
             self._seen.popleft()
         if self._first is not None and self._first.index >= first_frame:
             self.found.pop()
-            self._first = None
+        self._first = None
 
     def _note(self, now: Seen, likeness: float) -> None:
         """The camera moved in between all pictures that are unlike, and those they are unlike to.
