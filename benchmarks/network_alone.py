@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.parts import OPTIONS
 from pipeline.faces import detector_input_size, scaled
 from pipeline.machine import available_cpus, limit_loaded_libraries
 from pipeline.model_table import DEFAULT_DETECTOR, MODELS
@@ -24,7 +25,7 @@ from pipeline.options import Device
 from pipeline.sessions import open_session
 from pipeline.video import VideoReader, probe
 
-DET_SIZE, _PICTURES, _PASSES = 640, 64, 12
+_PICTURES, _PASSES = 64, 12
 
 
 def measure(video: Path, threads: int) -> float:
@@ -56,7 +57,7 @@ def _blobs(video: Path) -> list[NDArray[np.float32]]:
     with VideoReader(video, probe(video)) as reader:
         images = [frame.picture() for frame in islice(reader.frames(), _PICTURES)]
     height, width = images[0].shape[:2]
-    size = detector_input_size(width, height, DET_SIZE)
+    size = detector_input_size(width, height, OPTIONS.det_size)
     small = [scaled(image, size) for image in images]
     return [np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) for image in small]
 

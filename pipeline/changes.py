@@ -38,11 +38,6 @@ class Transition:
     last_pts_s: float
     likeness: float | None = None
 
-    @property
-    def mixed_frames(self) -> tuple[int, int]:
-        """First and last frame that are neither picture wholly, as `mixed_frames` has it."""
-        return mixed_frames(self.kind, self.first_frame, self.last_frame)
-
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
 

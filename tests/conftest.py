@@ -14,6 +14,7 @@ import pytest
 
 from pipeline import models
 from tests.local_stack import LocalStack
+from tests.made_faces import Sprite, photos, sprites
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Evaluation media that lie beside the checkout, where there are any; never part of it."""
@@ -73,6 +74,12 @@ def facetracks(tmp_path: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def people() -> list[Sprite]:
+    """Faces to make videos of; without the evaluation media one alone."""
+    return sprites(photos(SHARED_DATA if SHARED_DATA.is_dir() else None))
 
 
 @pytest.fixture(scope="session")

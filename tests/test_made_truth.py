@@ -15,17 +15,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.detect import detect_episode
-from pipeline.episode import EpisodeFolder
-from pipeline.footer import Footer
 from pipeline.options import Options, Tracker
 from pipeline.shot_tracks import FILLED, ShotDetections, track_shot
-from pipeline.track import track_episode
 from pipeline.trackers import import_boxmot
 from tests.conftest import SHARED_DATA
 from tests.made_faces import Photo, photos, sprites
 from tests.made_truth import KINDS, NOBODY_CROSSES, Director, Film, steady_times, uneven_times
 from tests.scoring import score
+from tests.steps import both_steps
 
 _BOX = ["x1", "y1", "x2", "y2"]
 _SIZE = (320, 180)
@@ -68,13 +65,8 @@ def _film(
 
 def _run(film: Film, options: dict[str, object]) -> Done:
     """Both steps, in this process."""
-    resolved = Options.parse(options).resolve()
     with tempfile.TemporaryDirectory() as root:
-        video = film.write(Path(root) / "made.mp4")
-        folder = EpisodeFolder(Path(root), "made")
-        footer = Footer("made", "0", "0")
-        detect_episode(video, folder, footer, resolved, 1, lambda *_: None)
-        track_episode(folder, footer, resolved, 1, lambda *_: None)
+        folder = both_steps(film.write(Path(root) / "made.mp4"), options)
         return Done(
             film,
             pd.read_parquet(folder.frames),

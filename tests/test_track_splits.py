@@ -15,23 +15,17 @@ from pipeline.detect import detect_episode
 from pipeline.episode import EpisodeFolder
 from pipeline.footer import Footer, read_facts
 from pipeline.options import Options, Tracker
-from pipeline.track import track_episode
 from pipeline.track_splits import LONG_GAP_S, Faces, split_gaps
 from tests import made_scenes
-from tests.conftest import SHARED_DATA
-from tests.made_faces import Sprite, photos, sprites, talking
+from tests.made_faces import Sprite, talking
 from tests.made_scenes import Actor, ActorScene, Drawn, Scene
 from tests.made_truth import Episode, Film, Part, steady_times
 from tests.media import Image, pictures
 from tests.scoring import score
+from tests.steps import both_steps
 
 _SIZE = (640, 360)
 _DURATION_S = 2.0
-
-
-@pytest.fixture(scope="module")
-def people() -> list[Sprite]:
-    return sprites(photos(SHARED_DATA if SHARED_DATA.is_dir() else None))
 
 
 def _backgrounds() -> list[Image]:
@@ -64,12 +58,8 @@ def _film(first: Scene, then: Scene, comes: str) -> Film:
 
 
 def _tracks(film: Film, root: Path, kind: str, options: dict[str, object]) -> pd.DataFrame:
-    resolved = Options.parse(options).resolve()
-    video = film.write(root / "made.mp4")
-    folder, footer = EpisodeFolder(root, "made"), Footer("made", "0", "0")
-    detect_episode(video, folder, footer, resolved, 1, lambda *_: None)
+    folder = both_steps(film.write(root / "made.mp4"), options)
     assert [change["kind"] for change in read_facts(folder.frames)["transitions"]] == [kind]
-    track_episode(folder, footer, resolved, 1, lambda *_: None)
     return pd.read_parquet(folder.tracks)
 
 
@@ -81,14 +71,33 @@ _OPTIONS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def talk(sample: Path) -> list[Sprite]:
+    return talking(pictures(sample, 101), "carphone")
+
+
+def _talk_on(talk: list[Sprite], comes: str) -> Film:
+    """From one place to another, and the talk goes on."""
+    here, there = _backgrounds()
+    return _film(_Talk(talk[:51], here), _Talk(talk[50:], there), comes)
+
+
+@pytest.mark.parametrize("talks", [False, True], ids=["still", "talks"])
 @pytest.mark.parametrize("options", _OPTIONS, ids=str)
 @pytest.mark.parametrize(("comes", "kind"), _KINDS)
 def test_a_face_that_stays_keeps_its_track(
-    comes: str, kind: str, options: dict[str, object], people: list[Sprite], tmp_path: Path
+    comes: str,
+    kind: str,
+    options: dict[str, object],
+    talks: bool,
+    people: list[Sprite],
+    talk: list[Sprite],
+    tmp_path: Path,
 ) -> None:
     here, there = _backgrounds()
     after = there if kind == "dissolve" else here
-    film = _film(_scene(people[0], here), _scene(people[0], after), comes)
+    still = _film(_scene(people[0], here), _scene(people[0], after), comes)
+    film = _talk_on(talk, comes) if talks else still
     tracks = _tracks(film, tmp_path, kind, options)
     assert tracks.track_id.nunique() == 1
     middle = film.transitions[0][1]
@@ -96,28 +105,8 @@ def test_a_face_that_stays_keeps_its_track(
     assert tracks.frame_index.max() > film.transitions[0][2] + 12
 
 
-@pytest.fixture(scope="module")
-def talk(sample: Path) -> list[Sprite]:
-    return talking(pictures(sample, 101), "carphone")
-
-
-@pytest.mark.parametrize("options", _OPTIONS, ids=str)
-@pytest.mark.parametrize(("comes", "kind"), _KINDS)
-def test_a_face_that_talks_and_moves_meanwhile_keeps_its_track(
-    comes: str, kind: str, options: dict[str, object], talk: list[Sprite], tmp_path: Path
-) -> None:
-    here, there = _backgrounds()
-    film = _film(_Talk(talk[:51], here), _Talk(talk[50:], there), comes)
-    tracks = _tracks(film, tmp_path, kind, options)
-    assert tracks.track_id.nunique() == 1
-    assert tracks.frame_index.max() > film.transitions[0][2] + 12
-
-
 def test_what_is_compared_does_not_depend_on_threads(talk: list[Sprite], tmp_path: Path) -> None:
-    here, there = _backgrounds()
-    video = _film(_Talk(talk[:51], here), _Talk(talk[50:], there), "dissolve").write(
-        tmp_path / "made.mp4"
-    )
+    video = _talk_on(talk, "dissolve").write(tmp_path / "made.mp4")
     options, footer = Options(stride=1).resolve(), Footer("made", "0", "0")
     found = []
     for threads in (1, 3):
@@ -132,9 +121,8 @@ def test_without_sface_such_a_face_is_split_and_the_run_says_so(
     talk: list[Sprite], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACETRACKS_MODELS", str(tmp_path / "none"))
-    here, there = _backgrounds()
-    film = _film(_Talk(talk[:51], here), _Talk(talk[50:], there), "dissolve")
-    answer = run_detect_track(film.write(tmp_path / "made.mp4"), output_root=tmp_path / "out")
+    video = _talk_on(talk, "dissolve").write(tmp_path / "made.mp4")
+    answer = run_detect_track(video, output_root=tmp_path / "out")
     assert answer["status"] == "completed", answer
     assert answer["summary"]["tracks"] == 2
     record = json.loads((tmp_path / "out" / "made" / "run.json").read_text())

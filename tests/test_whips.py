@@ -8,31 +8,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.changes import Transition
-from pipeline.detect import detect_episode
-from pipeline.episode import EpisodeFolder
-from pipeline.footer import Footer, read_facts
-from pipeline.options import Options, Tracker
+from pipeline.changes import Seen, Transition
+from pipeline.footer import read_facts
+from pipeline.options import Tracker
 from pipeline.shots import with_shots
-from pipeline.track import track_episode
 from pipeline.transitions import TransitionFinder
 from pipeline.video import VideoReader, probe
+from pipeline.whips import WhipFinder
 from tests import made_scenes, media
-from tests.conftest import SHARED_DATA
-from tests.made_faces import Photo, Sprite, photos, sprites
+from tests.made_faces import Photo, Sprite
 from tests.made_scenes import Actor, ActorScene, CameraScene, Scene
 from tests.made_truth import Episode, Film, Part, steady_times
 from tests.media import Image
 from tests.scoring import score
+from tests.steps import both_steps
 
 _SIZE = (640, 360)
 _TIMES_S = [0.0, 1.0, 1.5, 2.7]
 """The camera stands, swings round within half a second, and stands: faster, it is a cut."""
-
-
-@pytest.fixture(scope="module")
-def people() -> list[Sprite]:
-    return sprites(photos(SHARED_DATA if SHARED_DATA.is_dir() else None))
 
 
 def _wide() -> Image:
@@ -82,6 +75,19 @@ def test_a_cut_is_none(tmp_path: Path) -> None:
     assert _whips(media.write_video(tmp_path / "a.mp4", [left] * 30 + [right] * 30)) == []
 
 
+def test_a_cut_parts_two_that_follow_one_another_closely() -> None:
+    random = np.random.default_rng(0)
+    one, two, three, four = random.integers(40, 216, (4, 36, 64), np.uint8)
+    finder = WhipFinder()
+    for frame in range(60):
+        if frame == 32:
+            finder.cut(30)
+        now = one if frame < 24 else two if frame < 30 else three if frame < 35 else four
+        finder.add(Seen(frame, frame / 24, now))
+    first, second = finder.found
+    assert first.last_frame < second.first_frame
+
+
 def test_darkness_is_none(tmp_path: Path) -> None:
     light, black = np.ascontiguousarray(_wide()[:, :640]), np.zeros((360, 640, 3), np.uint8)
     parts = [*np.linspace(1, 0, 10), *[0.0] * 20, *np.linspace(0, 1, 10)]
@@ -93,13 +99,9 @@ def test_darkness_is_none(tmp_path: Path) -> None:
 
 
 def _tracks(film: Film, root: Path, options: dict[str, object]) -> pd.DataFrame:
-    resolved = Options.parse(options).resolve()
-    video = film.write(root / "made.mp4")
-    folder, footer = EpisodeFolder(root, "made"), Footer("made", "0", "0")
-    detect_episode(video, folder, footer, resolved, 1, lambda *_: None)
+    folder = both_steps(film.write(root / "made.mp4"), options)
     facts = read_facts(folder.frames)
     assert facts["shots"] == 1 and facts["whips"]
-    track_episode(folder, footer, resolved, 1, lambda *_: None)
     return pd.read_parquet(folder.tracks)
 
 
