@@ -71,7 +71,7 @@ class Figure:
 
     def line(self) -> str:
         """For the screen."""
-        start = f"{self.name:<52}{self.value:>8.2f}"
+        start = f"{self.name:<58}{self.value:>8.2f}"
         if self.at_least is None and self.at_most is None:
             return start
         bound = f">= {self.at_least:.2f}" if self.at_least is not None else f"<= {self.at_most:.2f}"
