@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -23,33 +22,6 @@ from pipeline.errors import EpisodesFailed, FacetracksError, RunCancelled
 from pipeline.runtime import LogProgress, ProgressView, StopSignal
 
 _log = logging.getLogger("facetracks.backfill")
-
-
-class _Stop:
-    """Ends the backfill, and the episode at hand; an episode that fails sets only its own."""
-
-    def __init__(self) -> None:
-        self._all = False
-        self._episode: StopSignal | None = None
-
-    def set(self) -> None:
-        self._all = True
-        if self._episode is not None:
-            self._episode.set()
-
-    def is_set(self) -> bool:
-        return self._all
-
-    @contextmanager
-    def of_episode(self) -> Iterator[StopSignal]:
-        with closing(StopSignal()) as own:
-            self._episode = own
-            if self._all:
-                own.set()
-            try:
-                yield own
-            finally:
-                self._episode = None
 
 
 class _Screen:
@@ -113,7 +85,7 @@ def run_here(
         `status`, `operation`, `execution_mode`, `outputs`, `summary`, `elapsed_seconds`, `rows`,
         and where not all is well `error`.
     """
-    stop = _Stop()
+    stop = StopSignal()
 
     def leave(number: int, frame: FrameType | None) -> None:
         stop.set()
@@ -121,7 +93,8 @@ def run_here(
 
     for number in STOPPING:
         signal.signal(number, leave)
-    with _Screen(episodes, bars=sys.stderr.isatty() and not as_json) as screen:
+    bars = sys.stderr.isatty() and not as_json
+    with closing(stop), _Screen(episodes, bars) as screen:
         for episode in episodes:
             if episode.outcome in (Outcome.WRONG, Outcome.FAILED):
                 _log.warning("%s: %s", episode.place, episode.error)
@@ -140,6 +113,7 @@ def run_here(
             pass
         for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
+        stopped = stop.is_set()
     for episode in episodes:
         if episode.outcome is Outcome.TO_DO:
             episode.fail(Outcome.NOT_STARTED, "the backfill was ended before")
@@ -154,7 +128,7 @@ def run_here(
         "outputs": {"report": str(report)},
         "rows": table,
     }
-    if stop.is_set():
+    if stopped:
         why = RunCancelled("cancelled; what is done is kept, and the same command goes on")
         return answer | {"status": "cancelled", "error": _error(why)}
     if any(episode.outcome not in GOOD for episode in episodes):
@@ -171,7 +145,7 @@ def _run_all(
     output_root: Path | None,
     force: bool,
     timeout_s: float | None,
-    stop: _Stop,
+    stop: StopSignal,
     screen: _Screen,
     to_do: list[Episode],
 ) -> None:
@@ -179,17 +153,16 @@ def _run_all(
         if stop.is_set():
             return
         assert episode.request is not None
-        with stop.of_episode() as own:
-            answer = run_detect_track(
-                episode.listed.video,
-                ep_id=episode.listed.ep_id,
-                output_root=output_root,
-                timeout_s=timeout_s,
-                force=force,
-                progress=screen.view(),
-                stop=own,
-                **episode.given,
-            )
+        answer = run_detect_track(
+            episode.listed.video,
+            ep_id=episode.listed.ep_id,
+            output_root=output_root,
+            timeout_s=timeout_s,
+            force=force,
+            progress=screen.view(),
+            stop=stop,
+            **episode.given,
+        )
         if answer["status"] == "completed":
             episode.take_result(Outcome.COMPLETED)
         elif answer["status"] == "cancelled":

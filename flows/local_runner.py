@@ -85,12 +85,15 @@ def call_flow_body(body: Callable[[], Any], on_interrupt: Callable[[], None]) ->
 
     Args:
         body: the flow's `fn`, with its parameters bound.
-        on_interrupt: makes running tasks end; called where the caller is interrupted.
+        on_interrupt: makes running tasks end; called where the caller is interrupted, as by
+            Ctrl-C, and not for an error.
     """
     runner = LocalTaskRunner()
     with runner, FlowRunContext.model_construct(task_runner=runner):  # type: ignore[call-arg]
         try:
             return body()
+        except Exception:
+            raise
         except BaseException:
             on_interrupt()
             raise

@@ -84,9 +84,18 @@ class Source:
 
 
 def fingerprint(video: Path) -> str:
-    """SHA-256 of the file's content: the same video has the same one under any name."""
-    with video.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of the file's content: the same video has the same one under any name.
+
+    Raises:
+        VideoError: it cannot be read to its end.
+    """
+    try:
+        with video.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise VideoError(
+            f"{video} cannot be read to its end ({error.strerror}): check the disk it is on"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -239,6 +239,37 @@ def test_what_is_wrong_with_some_leaves_the_others_alone(fresh: Path) -> None:
     assert answer["summary"]["to_do"] == 1, "it is another video now"
 
 
+BROKEN_DISK = '''
+"""Reading the file `a.mp4` to its end fails, as on a disk that breaks."""
+import errno, hashlib
+
+_digest = hashlib.file_digest
+
+def _fail(file, name):
+    if file.name.endswith("a.mp4"):
+        raise OSError(errno.EIO, "Input/output error")
+    return _digest(file, name)
+
+hashlib.file_digest = _fail
+'''
+
+
+def test_a_disk_that_breaks_under_one_leaves_the_others_alone(fresh: Path) -> None:
+    (fresh / "hooks").mkdir()
+    (fresh / "hooks" / "sitecustomize.py").write_text(BROKEN_DISK)
+    paths = f"{fresh / 'hooks'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    run = RunningCommand("backfill", "clips", cwd=fresh, PYTHONPATH=paths)
+    _, stderr = run.process.communicate(timeout=60)
+    assert run.process.returncode == 1, stderr
+    assert "Traceback" not in stderr
+    found = rows(fresh)
+    assert [found[name]["state"] for name in NAMES] == ["failed", "completed", "completed"]
+    says = "cannot be read to its end (Input/output error): check the disk it is on"
+    assert says in found["a"]["error"]
+    answer = backfill(fresh, "clips")
+    assert answer["summary"]["completed"] == 1, "the disk is well again, and it is tried"
+
+
 def test_two_at_once_do_all_and_damage_nothing(first_pass: tuple[Path, Done], fresh: Path) -> None:
     runs = [RunningCommand("backfill", "clips", cwd=fresh) for _ in range(2)]
     for run in runs:

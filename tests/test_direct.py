@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from prefect import flow, task
 
 from flows import run_detect_track, run_detect_track_async
 from flows.local_runner import call_flow_body
+from pipeline.runtime import StopSignal
 from tests.conftest import Command
 
 WATCH_PROCESS = '''
@@ -219,15 +221,32 @@ def test_submit_and_map_work_in_a_flow_body_without_an_api() -> None:
     assert call_flow_body(lambda: body.fn([1, 2, 3]), on_interrupt=lambda: None) == 52
 
 
-def test_an_error_in_a_task_reaches_the_caller_of_the_body() -> None:
+@pytest.mark.parametrize("error", [ValueError("as it should"), KeyboardInterrupt("as it should")])
+def test_an_error_in_a_task_reaches_the_caller_of_the_body(error: BaseException) -> None:
     @task
     def fail() -> None:
-        raise ValueError("as it should")
+        raise error
 
     interrupted = []
-    with pytest.raises(ValueError, match="as it should"):
+    with pytest.raises(type(error), match="as it should"):
         call_flow_body(
             lambda: flow(lambda: fail.submit().result()).fn(),
             on_interrupt=lambda: interrupted.append(True),
         )
-    assert interrupted
+    assert bool(interrupted) == isinstance(error, KeyboardInterrupt)
+
+
+def test_a_fault_is_not_taken_for_a_cancelling(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(_: object) -> None:
+        raise RuntimeError("as it should")
+
+    monkeypatch.setattr("pipeline.episode_run.EpisodeRun.start_ahead", lambda _: None)
+    monkeypatch.setattr("pipeline.episode_run.EpisodeRun.detect", break_down)
+    with closing(StopSignal()) as stop:
+        answer = run_detect_track(sample, output_root=tmp_path, stop=stop)
+        assert not stop.is_set()
+    assert answer["status"] == "error"
+    assert answer["error"]["type"] == "StepFailed"
+    assert answer["error"]["message"] == "RuntimeError: as it should"
