@@ -20,7 +20,8 @@ import psutil
 
 from benchmarks.processes import BenchError
 from benchmarks.report import Figure
-from deployments.api import FINAL, Api
+from deployments.api import Api
+from deployments.prefect_env import FINAL
 from pipeline.nursery import ADDRESS
 from tests.clips import one_second_clips
 from tests.local_stack import LocalStack

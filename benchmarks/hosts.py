@@ -21,8 +21,7 @@ from celery import Celery
 
 from benchmarks.media import ROOT
 from benchmarks.processes import BenchError
-from deployments.api import FINAL
-from deployments.prefect_env import NO_REPORTS_HOME
+from deployments.prefect_env import FINAL, NO_REPORTS_HOME
 from flows import queue
 from tests.local_stack import LocalStack
 

@@ -13,14 +13,11 @@ from typing import Any, Self
 
 import httpx
 
-from deployments.prefect_env import FLOWS
-from pipeline.errors import ServerError
+from deployments.prefect_env import FINAL, FLOWS
+from pipeline.errors import OptionError, ServerError
 
 DEPLOYMENT = "detect-track/queued"
 BACKFILL = "backfill/queued"
-FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-"""State types after which a run does nothing more."""
-
 _BUSY = {429, 502, 503}
 """A server whose database is locked for a moment (SQLite) answers so, and has done nothing."""
 
@@ -30,11 +27,19 @@ _BUSY_WAITS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 class Api:
     """Prefect's server. A context manager that keeps its connection.
 
-    Every call raises `ServerError` where the server is not there or refuses.
+    Making one raises `OptionError` where the address is none; every call raises `ServerError`
+    where the server is not there or refuses.
     """
 
     def __init__(self, url: str, timeout_s: float = 15.0) -> None:
         self.url = url.rstrip("/")
+        try:
+            host = httpx.URL(self.url).host
+        except httpx.InvalidURL as error:
+            raise OptionError(
+                f"PREFECT_API_URL={url!r} is no URL ({error}): give one like "
+                "http://127.0.0.1:4200/api"
+            ) from None
         auth = os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get(
             "PREFECT_SERVER_API_AUTH_STRING"
         )
@@ -42,7 +47,7 @@ class Api:
             base_url=self.url,
             timeout=timeout_s,
             auth=tuple(auth.split(":", 1)) if auth and ":" in auth else None,  # type: ignore[arg-type]
-            trust_env=not is_loopback(httpx.URL(self.url).host),
+            trust_env=not is_loopback(host),
         )
 
     def __enter__(self) -> Self:
@@ -170,6 +175,12 @@ class Api:
         """Names of the pool's workers that were heard of lately."""
         found = self.call("POST", f"/work_pools/{pool}/workers/filter", {}) or []
         return [worker["name"] for worker in found if worker["status"] == "ONLINE"]
+
+
+def taken_by(run: dict[str, Any]) -> str | None:
+    """The name of the worker that took the run last, as Prefect's workers label it."""
+    name = (run.get("labels") or {}).get("prefect.worker.name")
+    return None if name is None else str(name)
 
 
 def _said(reply: httpx.Response) -> str:

@@ -12,15 +12,20 @@ import sys
 import time
 import warnings
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
+import psutil
 from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers.process import ProcessWorker
 
-from deployments.left_behind import settle_cancelling, settle_running
-from deployments.prefect_env import COORDINATORS, POOL
+from deployments.left_behind import settle_cancelling, settle_taken
+from deployments.prefect_env import COORDINATORS, POOL, RUN_ID
+from deployments.run_guard import WORKER
 from pipeline.errors import ServerError
+from pipeline.machine import processes_with
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -29,6 +34,8 @@ _ASK_AGAIN_S = 3.0
 _SETTLE_EVERY_S = 3.0
 _SETTLE_AFTER_S = 8.0
 _COORDINATORS_AT_ONCE = 4
+_HAND_BACK_S = 8.0
+"""A guard gives its attempt 3 s, and then tells the server; killed after 15 is the worker."""
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)  # It takes the place of Prefect's on purpose.
@@ -49,16 +56,17 @@ with warnings.catch_warnings():
 
         async def _settle_left_behind(self) -> None:
             api_url = os.environ["PREFECT_API_URL"]
-            started = time.monotonic()
-            looked_at_running = False
+            started, started_at = time.monotonic(), datetime.now(UTC)
+            looked_at_taken = False
             while True:
                 await asyncio.sleep(_SETTLE_EVERY_S)
-                settle = settle_cancelling
-                if not looked_at_running and time.monotonic() - started > _SETTLE_AFTER_S:
-                    settle = settle_running
+                settle = partial(settle_cancelling, api_url, self.name)
+                is_time = not looked_at_taken and time.monotonic() - started > _SETTLE_AFTER_S
+                if is_time:
+                    settle = partial(settle_taken, api_url, self.name, started_at)
                 with suppress(ServerError):
-                    ids = await asyncio.to_thread(settle, api_url, self.name)
-                    looked_at_running = looked_at_running or settle is settle_running
+                    ids = await asyncio.to_thread(settle)
+                    looked_at_taken = looked_at_taken or is_time
                     if ids:
                         self._logger.warning("Settled runs left behind: %s", ", ".join(ids))
 
@@ -118,13 +126,34 @@ async def _work(name: str, limits: dict[str, int]) -> None:
     await asyncio.gather(*(worker.start(printer=_say) for worker in workers))
 
 
+def _wait_for_guards() -> None:
+    """Until the runs that the worker had are handed back: with it may go its container, or server.
+
+    Prefect has killed the fronts of their guards by now, which the guards notice.
+    """
+    give_up = time.monotonic() + _HAND_BACK_S
+    me = str(os.getpid())
+    while time.monotonic() < give_up:
+        # The nursery is of this worker, too, but of no run.
+        if not any(RUN_ID in _environment(process) for process in processes_with(WORKER, me)):
+            return
+        time.sleep(0.1)
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    with suppress(psutil.Error):
+        return process.environ()
+    return {}
+
+
 def main() -> int:
     """Works until it is told to stop."""
     name, limit = sys.argv[1:]
     setup_signal_handlers_worker(os.getpid(), "the worker", _say)
-    try:
+    with suppress(KeyboardInterrupt, asyncio.CancelledError):
         asyncio.run(_work(name, {POOL: int(limit), COORDINATORS: _COORDINATORS_AT_ONCE}))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    with suppress(KeyboardInterrupt):
+        _wait_for_guards()
         _say("Worker stopped.")
     return 0
 

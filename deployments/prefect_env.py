@@ -15,6 +15,13 @@ COORDINATORS = "coordinators"
 
 FLOWS = ("detect-track", "backfill")
 
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+"""State types after which a run does nothing more."""
+
+RUN_ID = "PREFECT__FLOW_RUN_ID"
+WORKER_NAME = "PREFECT__WORKER_NAME"
+"""What Prefect's worker tells the processes of a run."""
+
 NO_HEARTBEAT = "No heartbeat"
 QUEUED_AGAIN = "Crashed; queued again, once."
 LEFT_BEHIND = "Left behind"

@@ -8,6 +8,10 @@ its end:
   own watch): the whole tree dies, then the run is Cancelled;
 - the worker stops the run (the front is told to end, or killed): the tree dies; the run is queued
   again, or Cancelled if it was;
+- another worker has taken the run, because this one's was not heard of for long: the tree dies,
+  and the run's state is the other's to say;
+- another worker has taken the run, when this one had not been heard of for long: the tree dies;
+  how the run stands is for the other to say;
 - the worker is gone, or the attempt ended in a way that Prefect's engine could not report: the
   run is Crashed, which the automations queue again.
 
@@ -30,7 +34,15 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from deployments.prefect_env import LEFT_BEHIND, NO_HEARTBEAT, QUEUED_AGAIN, RUN
+from deployments.prefect_env import (
+    FINAL,
+    LEFT_BEHIND,
+    NO_HEARTBEAT,
+    QUEUED_AGAIN,
+    RUN,
+    RUN_ID,
+    WORKER_NAME,
+)
 from pipeline import nursery
 from pipeline.machine import processes_with
 
@@ -50,9 +62,7 @@ _SETTLE_S = 60.0
 _GRACE_S = 3.0
 """Until SIGKILL. The attempt kills itself 2.5 s after it was told to stop."""
 
-Cause = Literal["ended", "cancelled", "stopped", "orphaned"]
-
-_ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+Cause = Literal["ended", "cancelled", "stopped", "orphaned", "given away"]
 
 
 class Attempt:
@@ -132,7 +142,7 @@ class Guard:
         # Nothing of it may go on, whatever it started.
         attempt.kill()
         kill_marked(self._run_id)
-        if cause == "ended" and self._code == 0:
+        if cause == "given away" or (cause == "ended" and self._code == 0):
             return 0
         return self._settle(cause)
 
@@ -145,15 +155,19 @@ class Guard:
 
     def _watch_state(self) -> None:
         # Imported here: the attempt is on its way meanwhile.
-        from deployments.api import Api
+        from deployments.api import Api, taken_by
         from pipeline.errors import ServerError
 
+        me = os.environ.get(WORKER_NAME)
         with Api(os.environ["PREFECT_API_URL"], timeout_s=5.0) as api:
             while True:
                 with suppress(ServerError):
                     run = api.run(self._run_id)
                     if run is None or run["state_type"] in ("CANCELLING", "CANCELLED"):
                         self._causes.put("cancelled")
+                        return
+                    if me is not None and taken_by(run) not in (me, None):
+                        self._causes.put("given away")
                         return
                     if (run["state"]["message"] or "").startswith(_TAKEN_FOR_DEAD):
                         self._object(api, run["state_type"])
@@ -188,7 +202,7 @@ class Guard:
 
     def _set_state(self, api: Api, cause: Cause) -> None:
         run = api.run(self._run_id)
-        if run is None or run["state_type"] in _ENDED:
+        if run is None or run["state_type"] in FINAL:
             return
         if run["state_type"] == "CANCELLING":
             state = ("CANCELLED", "Cancelled", "Cancelled; all processes of the run have ended.")
@@ -242,7 +256,7 @@ def main() -> int:
     if guard:
         return _be_front(guard)
     os.setsid()
-    return Guard(os.environ["PREFECT__FLOW_RUN_ID"], worker).run()
+    return Guard(os.environ[RUN_ID], worker).run()
 
 
 if __name__ == "__main__":

@@ -62,8 +62,9 @@ class Stack:
                 "PREFECT_SERVER_API_AUTH_STRING to user:password first"
             )
         with supervisor.only_one(self.home):
-            state = self._state()
-            if self._control.running():
+            running = self._control.running()
+            state = self._state(running)
+            if running:
                 self._say_if_changed(state, say)
                 environment = self._environment(state)
             else:
@@ -86,14 +87,23 @@ class Stack:
                 self._wait("worker", lambda: bool(api.online_workers(POOL)))
         return self.status()
 
-    def _state(self) -> StackState:
+    def _state(self, running: bool) -> StackState:
         state = StackState.read(self.home)
         own_redis = self.settings.redis_url is None
-        if state is None or (state.redis_port is None) == own_redis:
-            host = self.settings.host
-            ports = free_ports(host, 2)
-            state = StackState(host, ports[0], ports[1] if own_redis else None, new_password())
-            state.write(self.home)
+        if state is not None and (state.redis_port is not None) == own_redis:
+            return state
+        if state is not None and running:
+            has, is_set = ("a Redis of somebody else's", "not set") if own_redis else (
+                "a Redis of its own", "set"
+            )  # fmt: skip
+            raise OptionError(
+                f"the stack that is running has {has}, and FACETRACKS_REDIS_URL is {is_set}: set "
+                "or unset it as before, or `facetracks stack down` first to change it"
+            )
+        host = self.settings.host
+        ports = free_ports(host, 2)
+        state = StackState(host, ports[0], ports[1] if own_redis else None, new_password())
+        state.write(self.home)
         return state
 
     def _roots(self) -> dict[str, Any]:
@@ -156,10 +166,11 @@ class Stack:
         folder.mkdir(exist_ok=True, mode=0o700)
         config = folder / "redis.conf"
         config.touch(mode=0o600)
+        quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
         config.write_text(
             f"bind {state.host}\nport {state.redis_port}\nrequirepass {state.redis_password}\n"
             # What is lost in a crash of Redis: a second.
-            f'dir {folder}\nappendonly yes\nsave ""\n'
+            f'dir "{quoted}"\nappendonly yes\nsave ""\n'
         )
         return [REDIS_SERVER_PATH, str(config)]
 
@@ -201,11 +212,9 @@ class Stack:
         while not well():
             if self._control.has_failed(part) or time.monotonic() > give_up:
                 if part == "redis" and self.settings.redis_url is not None:
-                    shown = without_password(self.settings.redis_url.get_secret_value())
-                    raise ServerError(
-                        f"Redis at {shown} (FACETRACKS_REDIS_URL) does not answer: start it, "
-                        "or unset the variable to use a Redis of the stack's own"
-                    )
+                    own = "or unset FACETRACKS_REDIS_URL to use a Redis of the stack's own"
+                    url = self.settings.redis_url.get_secret_value()
+                    redis_client.check(url, advice=f"start it, {own}")
                 raise ServerError(
                     f"{part} did not get ready: see {self._control.log(part)}, "
                     "then `facetracks stack up` again"

@@ -58,8 +58,18 @@ class StackState:
         aside.replace(path)
 
     def redis_url(self, settings: Settings) -> str:
+        """With its password.
+
+        Raises:
+            ServerError: it is somebody else's, and nothing says where.
+        """
         if settings.redis_url is not None:
             return settings.redis_url.get_secret_value()
+        if self.redis_port is None:
+            raise ServerError(
+                "this stack was started with a Redis of somebody else's: "
+                "set FACETRACKS_REDIS_URL as it was then"
+            )
         return f"redis://:{quote(self.redis_password)}@{self.host}:{self.redis_port}/0"
 
 
@@ -81,7 +91,11 @@ def api_url(settings: Settings) -> str:
 
 
 def redis_url(settings: Settings) -> str | None:
-    """Where Redis is: `FACETRACKS_REDIS_URL`, else the home's stack, else nowhere."""
+    """Where Redis is: `FACETRACKS_REDIS_URL`, else the home's stack, else nowhere.
+
+    Raises:
+        ServerError: it is not the stack's own, and nothing says where.
+    """
     if settings.redis_url is not None:
         return settings.redis_url.get_secret_value()
     state = StackState.read(settings.home)

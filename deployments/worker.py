@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from deployments import redis_client
 from deployments.prefect_env import NO_REPORTS_HOME, RUN, server_environment, worker_environment
 from deployments.run_guard import WORKER
 from deployments.settings import Settings
@@ -37,14 +38,18 @@ def become_worker(name: str | None, limit: int | None) -> None:
 
     Raises:
         OptionError: a setting that a worker needs is missing.
+        ServerError: Redis does not answer. Without it every run would fail.
     """
     settings = Settings.load()
     api_url = os.environ.get("PREFECT_API_URL")
     if not api_url or settings.redis_url is None:
         raise OptionError("a worker needs PREFECT_API_URL and FACETRACKS_REDIS_URL: set both")
-    limit = limit or settings.worker_limit
+    redis_url = settings.redis_url.get_secret_value()
+    redis_client.check(redis_url, advice="start it first, or check FACETRACKS_REDIS_URL")
+    if limit is None:
+        limit = settings.worker_limit
     _forget_server_settings()
-    for key, value in worker_environment(api_url, settings.redis_url.get_secret_value()).items():
+    for key, value in worker_environment(api_url, redis_url).items():
         os.environ.setdefault(key, value)
     # Runs that go at the same time share what the worker has, whatever each of them asks for.
     share = str(settings.share_of_each(limit))

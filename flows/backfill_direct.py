@@ -15,7 +15,7 @@ from flows.backfill_plan import GOOD, PASSING, Episode, Outcome
 from flows.backfill_progress import ListProgress
 from flows.backfill_report import counts, failure_text, rows, write
 from flows.launch import import_flow, run_detect_track
-from flows.terminal import STOPPING, ProgressBar, interrupt
+from flows.terminal import STOPPING, ProgressBar, interrupt, show_log
 from pipeline import nursery
 from pipeline.episode_run import EpisodeRun
 from pipeline.errors import EpisodesFailed, FacetracksError, RunCancelled
@@ -37,14 +37,10 @@ class _Screen:
         return self._progress.seconds
 
     def __enter__(self) -> _Screen:
-        handler: logging.Handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         if self._bar is not None:
             self._stack.enter_context(self._bar)
-            handler = self._bar.log_handler()
-        logging.basicConfig(handlers=[handler], level=logging.WARNING)
         # An episode's own lines do not say which it is; ours do.
-        logging.getLogger("facetracks").setLevel(logging.ERROR)
+        show_log(self._bar, logging.ERROR)
         _log.setLevel(logging.INFO)
         return self
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.api import FINAL, Api
+from deployments.api import Api
+from deployments.prefect_env import FINAL
 from flows.backfill_plan import PASSING, Episode, Outcome
 from flows.backfill_report import FAILED_BEFORE
-from flows.queue_status import REQUEUE_S, error_of
+from flows.queue_status import REQUEUE_S, Patience, error_of
 from pipeline.episode_run import EpisodeRun
 from pipeline.errors import FacetracksError, RunCancelled, ServerError, one_line
 from pipeline.runtime import StopSignal, logger
@@ -80,9 +81,9 @@ class Coordinator:
         # Beside the work: that may be reading a large file when it is told to stop.
         self._canceller.start()
         to_do = deque(episode for episode in episodes if episode.outcome is Outcome.TO_DO)
+        patience = Patience()
         while to_do or self._waiting:
-            # A server that is away for a while is waited for.
-            with suppress(ServerError):
+            with patience.if_away():
                 while to_do and len(self._waiting) < self._manner.at_a_time:
                     self._check_stop()
                     self._submit(to_do[0])
@@ -95,6 +96,8 @@ class Coordinator:
     def _check_stop(self) -> None:
         if self._stop.is_set():
             self._canceller.join(_CANCEL_S)
+            # Once more: an episode may have been queued meanwhile.
+            self._cancel_if_cancelled()
             raise RunCancelled("the backfill was told to stop")
 
     # Submitting
@@ -170,13 +173,17 @@ class Coordinator:
     # Waiting
 
     def _look(self) -> None:
-        for run in self._api.runs(list(self._waiting)):
-            if run["state_type"] not in FINAL:
-                self._crashed_at.pop(run["id"], None)
-            elif run["state_type"] == "CRASHED" and not self._stays_crashed(run["id"]):
-                continue
-            else:
-                self._finish(self._waiting.pop(run["id"]), run)
+        runs = {run["id"]: run for run in self._api.runs(list(self._waiting))}
+        for run_id in list(self._waiting):
+            run = runs.get(run_id)
+            if run is None:
+                episode = self._waiting.pop(run_id)
+                episode.fail(Outcome.CANCELLED, "its run was deleted")
+                logger.warning("%s: %s", episode.place, episode.error)
+            elif run["state_type"] not in FINAL:
+                self._crashed_at.pop(run_id, None)
+            elif run["state_type"] != "CRASHED" or self._stays_crashed(run_id):
+                self._finish(self._waiting.pop(run_id), run)
 
     def _stays_crashed(self, run_id: str) -> bool:
         """The automation may queue it again."""
@@ -198,8 +205,12 @@ class Coordinator:
     # Cancelling
 
     def _cancel_when_cancelled(self) -> None:
-        select.select([self._stop], [], [])
-        with suppress(ServerError, OSError, ValueError), Api(self._api.url) as api:
+        with suppress(OSError, ValueError):  # The signal is closed at the end.
+            select.select([self._stop], [], [])
+            self._cancel_if_cancelled()
+
+    def _cancel_if_cancelled(self) -> None:
+        with suppress(ServerError), Api(self._api.url, _CANCEL_S) as api:
             run = api.run(self._manner.run_id)
             if run is not None and run["state_type"] in ("CANCELLING", "CANCELLED"):
                 api.cancel_all(list(self._waiting), "The backfill was cancelled.")

@@ -25,6 +25,7 @@ from flows.terminal import print_json
 from pipeline.episode import check_ep_id
 from pipeline.episode_list import EpisodeList, read_list
 from pipeline.episode_run import EpisodeRun
+from pipeline.errors import FacetracksError, one_line
 
 
 def default_mode() -> str:
@@ -76,7 +77,11 @@ def _leave_failed(episodes: list[Episode], report: Path) -> None:
     for episode in episodes:
         known, error = failed.get(episode.listed.ep_id, ("", ""))
         if known and episode.outcome is Outcome.TO_DO and episode.request is not None:
-            episode.input = EpisodeRun(episode.request).identity()
+            try:
+                episode.input = EpisodeRun(episode.request).identity()
+            except FacetracksError as problem:
+                episode.fail(Outcome.WRONG, one_line(problem))
+                continue
             if episode.input == known:
                 episode.fail(Outcome.FAILED, error + FAILED_BEFORE)
 

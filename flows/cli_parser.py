@@ -10,6 +10,7 @@ import json
 import sys
 import types
 import typing
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -47,6 +48,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for: that takes longer than all the parsing."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> typing.NoReturn:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"facetracks {version('facetracks')}\n")
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = _Parser(
@@ -55,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print it and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (
         ("run", "a video in, detections and tracks out"),
@@ -141,7 +153,7 @@ def _add_backfill(commands: Any) -> None:
     )
     command.add_argument(
         "--at-a-time",
-        type=_at_a_time,
+        type=_whole(1, 50),
         default=8,
         metavar="N",
         help="queued mode: episodes queued or running at once, 1 to 50; default: 8",
@@ -151,10 +163,15 @@ def _add_backfill(commands: Any) -> None:
     _add_options(command)
 
 
-def _at_a_time(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 50:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 50")
-    return int(text)
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    """For argparse: a whole number within these bounds."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
+        return int(text)
+
+    return parse
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
@@ -207,7 +224,12 @@ def _add_queue(commands: Any) -> None:
     stack.set_defaults(call="stack")
     worker = commands.add_parser("worker", help="a worker for a Prefect server elsewhere")
     worker.add_argument("--name", help="as the Prefect UI shows it; default: host and home")
-    worker.add_argument("--limit", type=int, help="runs at once; default: FACETRACKS_WORKER_LIMIT")
+    worker.add_argument(
+        "--limit",
+        type=_whole(1, 256),
+        metavar="N",
+        help="runs at once, 1 to 256; default: FACETRACKS_WORKER_LIMIT",
+    )
     worker.set_defaults(call="worker")
 
 

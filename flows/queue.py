@@ -101,9 +101,13 @@ def _alone(url: str | None, ep_id: str) -> Iterator[None]:
     with connect(url) as client:
         lock = client.lock(f"facetracks:submit:{ep_id}", timeout=30, blocking_timeout=20)
         try:
-            lock.acquire()
+            alone = lock.acquire()
         except RedisError as error:
             raise unreachable(url, error) from None
+        if not alone:
+            raise EpisodeBusy(
+                f"episode '{ep_id}' is being submitted by another program: try again in a moment"
+            )
         try:
             yield
         finally:

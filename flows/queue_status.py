@@ -14,14 +14,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from deployments.api import FINAL, Api
+from deployments.api import Api
+from deployments.prefect_env import FINAL
 from deployments.settings import Settings
 from deployments.stack_state import StackState, api_url, redis_url
 from flows.backfill_report import counts, report_path
 from flows.report_text import summary_of
 from pipeline.episode import EpisodeFolder, check_ep_id, ep_id_of
-from pipeline.errors import FacetracksError, OptionError, ServerError, error_named
-from pipeline.runtime import ProgressView
+from pipeline.errors import FacetracksError, OptionError, ServerError, error_named, one_line
+from pipeline.runtime import NowAndThen, ProgressView, logger
 
 _STATUS = {
     "COMPLETED": "completed",
@@ -29,12 +30,37 @@ _STATUS = {
     "CRASHED": "error",
     "CANCELLED": "cancelled",
 }
+ENDED = {*_STATUS.values()}
+"""What `status` calls a run that has ended."""
+
 _ASK_STATE_EVERY_S = 0.5
 _SHOW_EVERY_S = 2.0
+_SAY_AWAY_EVERY_S = 60.0
 REQUEUE_S = 15.0
 """A crashed run that the automation has not queued again by then stays crashed."""
 
 _NAMED = re.compile(r"^(?:.*exception: )?(\w+): (.*)$", re.DOTALL)
+
+
+class Patience:
+    """Waits for a server that is away, and says so: when that begins, and every minute."""
+
+    def __init__(self) -> None:
+        self._says: NowAndThen | None = None
+
+    @contextmanager
+    def if_away(self) -> Iterator[None]:
+        """For a block that asks the server, and will be run again."""
+        try:
+            yield
+        except ServerError as error:
+            if self._says is None or self._says.is_due():
+                logger.warning("%s; asking on", one_line(error))
+            self._says = self._says or NowAndThen(_SAY_AWAY_EVERY_S)
+        else:
+            if self._says is not None:
+                logger.warning("the Prefect server answers again")
+            self._says = None
 
 
 @contextmanager
@@ -108,16 +134,17 @@ def _is_backfill(run: dict[str, Any]) -> bool:
 
 def progress(run_id: str) -> dict[str, Any] | None:
     """What the run last said, or None."""
-    url = redis_url(Settings.load())
-    if url is None:
-        return None
     from redis import RedisError
 
     from deployments.redis_client import PROGRESS_KEY, connect
 
-    with suppress(RedisError, OSError, ValueError), connect(url, timeout_s=1.0) as client:
-        text = client.get(PROGRESS_KEY.format(run_id))
-        return json.loads(text) if isinstance(text, bytes) else None
+    with suppress(RedisError, ServerError, OSError, ValueError):
+        url = redis_url(Settings.load())
+        if url is None:
+            return None
+        with connect(url, timeout_s=1.0) as client:
+            text = client.get(PROGRESS_KEY.format(run_id))
+            return json.loads(text) if isinstance(text, bytes) else None
     return None
 
 
@@ -174,16 +201,18 @@ def follow(
         As `status`; its `status` is not final where `timeout_s` passed first.
 
     Raises:
-        OptionError: there is no such run; ServerError: no server is configured.
+        OptionError: there is no such run; ServerError: no server is configured, or it does not
+            answer the first question.
     """
     started = time.monotonic()
     crashed_at: float | None = None
     shown_at = 0.0
+    patience = Patience()
     with server() as api:
         answer = status(api, run_id)
         while True:
             now = time.monotonic()
-            if answer["status"] in _STATUS.values():
+            if answer["status"] in ENDED:
                 crashed_at = crashed_at or now
                 # The automation may queue a crashed run again.
                 if answer["state"] != "Crashed" or now - crashed_at > REQUEUE_S:
@@ -198,7 +227,7 @@ def follow(
                 seconds, text = told["seconds"], told.get("text")
                 view.step(told["step"], told["done"], told["total"], seconds, text)
             time.sleep(_ASK_STATE_EVERY_S)
-            with suppress(ServerError):
+            with patience.if_away():
                 answer = status(api, run_id)
 
 

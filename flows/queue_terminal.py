@@ -9,9 +9,12 @@ from typing import Any
 
 from flows import queue_status
 from flows.launch import run_detect_track
+from flows.queue_status import ENDED
 from flows.report_text import shown
-from flows.terminal import STOPPING, ProgressBar, end, interrupt, print_json
-from pipeline.runtime import LogProgress, ProgressView, describe
+from flows.terminal import STOPPING, ProgressBar, end, interrupt, print_json, show_log
+from pipeline.runtime import LogProgress, describe
+
+_CANCEL_S = 15.0
 
 
 def run(video: str | None, *, as_json: bool, debug: bool, detach: bool, **request: Any) -> int:
@@ -43,10 +46,11 @@ def follow(run_id: str, as_json: bool) -> dict[str, Any] | None:
     print(f"queued as run {run_id}", file=sys.stderr if as_json else sys.stdout, flush=True)
     try:
         with ExitStack() as stack:
-            view: ProgressView = LogProgress(every_s=30.0)
+            bar: ProgressBar | None = None
             if sys.stderr.isatty() and not as_json:
-                view = stack.enter_context(ProgressBar("waiting for a worker"))
-            return queue_status.follow(run_id, view)
+                bar = stack.enter_context(ProgressBar("waiting for a worker"))
+            show_log(bar)
+            return queue_status.follow(run_id, bar or LogProgress(every_s=30.0))
     except KeyboardInterrupt:
         print(
             f"the run goes on; see `facetracks status {run_id}`, "
@@ -65,16 +69,27 @@ def status(run_id: str, *, as_json: bool) -> int:
 
 
 def cancel(run_id: str, *, as_json: bool) -> int:
-    """Ends a run; waits until it has ended."""
+    """Ends a run; waits up to 15 s until it has ended.
+
+    Returns:
+        The exit code: 1 where it has not.
+    """
     with queue_status.server() as api:
         before = queue_status.status(api, run_id)["status"]
         answer = queue_status.cancel(api, run_id)
-    if answer["status"] not in ("completed", "error", "cancelled"):
-        answer = queue_status.follow(run_id, timeout_s=15.0)
-    if not as_json and before in ("completed", "error", "cancelled"):
+    if answer["status"] not in ENDED:
+        answer = queue_status.follow(run_id, timeout_s=_CANCEL_S)
+    if not as_json and before in ENDED:
         print(f"run {run_id} had ended before: {before}")
     _show(answer, as_json)
-    return 0
+    if answer["status"] in ENDED:
+        return 0
+    print(
+        f"facetracks: run {run_id} was told to end and has not within {_CANCEL_S:.0f} s: "
+        f"see `facetracks status {run_id}`, and with `facetracks stack status` if a worker is up",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _show(answer: dict[str, Any], as_json: bool) -> None:

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from flows.launch import run_detect_track
-from pipeline.runtime import LogProgress, ProgressView, StopSignal, describe
+from pipeline.runtime import LogProgress, StopSignal, describe, logger
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -91,6 +91,14 @@ class ProgressBar:
         )
 
 
+def show_log(bar: ProgressBar | None, level: int = logging.INFO) -> None:
+    """Our log lines of that level and above on standard error, above the bar where there is one."""
+    handler: logging.Handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[bar.log_handler() if bar else handler], level=logging.WARNING)
+    logger.setLevel(level)
+
+
 def run(video: str | None, *, as_json: bool, debug: bool, **request: Any) -> int:
     """Runs direct mode for the command line.
 
@@ -107,14 +115,11 @@ def run(video: str | None, *, as_json: bool, debug: bool, **request: Any) -> int
     for number in STOPPING:
         signal.signal(number, leave)
     with ExitStack() as stack:
-        progress: ProgressView = LogProgress()
-        handler: logging.Handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        bar: ProgressBar | None = None
         if sys.stderr.isatty() and not as_json:
-            progress = bar = stack.enter_context(ProgressBar())
-            handler = bar.log_handler()
-        logging.basicConfig(handlers=[handler], level=logging.WARNING)
-        logging.getLogger("facetracks").setLevel(logging.DEBUG if debug else logging.INFO)
+            bar = stack.enter_context(ProgressBar())
+        show_log(bar, logging.DEBUG if debug else logging.INFO)
+        progress = bar or LogProgress()
         answer = run_detect_track(video, progress=progress, stop=stop, own_process=True, **request)
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)

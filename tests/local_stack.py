@@ -125,9 +125,16 @@ class LocalStack:
 
     def history(self, run_id: str) -> list[str]:
         """Names of all states a run has had, in order."""
+        return [state["name"] for state in self._states(run_id)]
+
+    def messages(self, run_id: str) -> list[str | None]:
+        """The messages of them."""
+        return [state["message"] for state in self._states(run_id)]
+
+    def _states(self, run_id: str) -> list[dict[str, Any]]:
         with self.api() as api:
             states = api.call("GET", f"/flow_run_states/?flow_run_id={run_id}")
-        return [state["name"] for state in sorted(states, key=lambda state: state["timestamp"])]
+        return sorted(states, key=lambda state: str(state["timestamp"]))
 
     def logs(self, run_id: str) -> list[str]:
         """The lines of an ended run; its process sends the last ones after it has ended."""

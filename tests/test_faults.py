@@ -112,9 +112,9 @@ def _leases(stack: LocalStack, ep_id: str) -> int:
 
 def test_a_run_that_everybody_has_forgotten(stack: LocalStack) -> None:
     # As after a power cut, with the server away: Running, and no process or event to say so.
-    ids = []
+    ids = {}
     with stack.api() as api:
-        for kind, name in (("RUNNING", "Running"), ("CANCELLING", "Cancelling")):
+        for name in ("Running", "Pending", "Cancelling"):
             later = {"scheduled_time": "2099-01-01T00:00:00Z"}
             run = api.create_run(
                 api.deployment()["id"], state={"type": "SCHEDULED", "state_details": later},
@@ -123,12 +123,27 @@ def test_a_run_that_everybody_has_forgotten(stack: LocalStack) -> None:
             (worker,) = api.online_workers("detect-track")
             labels = {"prefect.worker.name": worker}
             api.call("PATCH", f"/flow_runs/{run['id']}/labels", labels)
-            api.set_state(run["id"], kind, name, "", force=True)
-            ids.append(run["id"])
-    stack.wait_for(ids[1], "Cancelled", timeout=10)
+            api.set_state(run["id"], name.upper(), name, "", force=True)
+            ids[name] = run["id"]
+    stack.wait_for(ids["Cancelling"], "Cancelled", timeout=10)
     psutil.Process(stack.pid("worker")).terminate()
-    stack.wait_for(ids[0], "Completed", timeout=60)
-    assert "Crashed" in stack.history(ids[0])
+    for name in ("Running", "Pending"):
+        stack.wait_for(ids[name], "Completed", timeout=90)
+        assert "Crashed" in stack.history(ids[name])
+        assert "Left behind: its worker has started anew." in stack.messages(ids[name])
+
+
+def test_a_run_that_another_worker_has_taken_is_left_to_it(stack: LocalStack) -> None:
+    # As where this machine was cut off for so long that the run was queued again.
+    run_id = _start(stack, "taken")
+    with stack.api() as api:
+        labels = {"prefect.worker.name": "another"}
+        api.call("PATCH", f"/flow_runs/{run_id}/labels", labels)
+    wait_until(lambda: not stack.processes(run_id), GONE_WITHIN_S, "the run's processes gone")
+    time.sleep(2)
+    assert stack.state_name(run_id) == "Running", "how it stands is for the other to say"
+    assert stack.run("cancel", run_id).returncode == 0
+    assert stack.state_name(run_id) == "Cancelled", "the other is not there"
 
 
 def test_a_stopped_worker_hands_its_run_back(stack: LocalStack) -> None:
@@ -136,7 +151,8 @@ def test_a_stopped_worker_hands_its_run_back(stack: LocalStack) -> None:
     worker = psutil.Process(stack.pid("worker"))
     worker.terminate()
     psutil.wait_procs([worker], timeout=20)
-    wait_until(lambda: not stack.processes(run_id), GONE_WITHIN_S, "the run's processes gone")
+    assert not stack.processes(run_id), "the worker has waited for that"
+    assert "AwaitingRetry" in stack.history(run_id), "and for what the server was told"
     # supervisord starts the worker again.
     stack.wait_for(run_id, "Completed", timeout=120)
     assert "Crashed" not in stack.history(run_id)

@@ -96,7 +96,7 @@ def test_a_redis_that_is_not_there_is_named() -> None:
     with LocalStack(FACETRACKS_REDIS_URL="redis://:hush@127.0.0.1:9/0") as stack:
         done = stack.run("stack", "up", timeout=150)
         assert done.returncode == 5
-        says = "Redis at redis://127.0.0.1:9/0 (FACETRACKS_REDIS_URL) does not answer"
+        says = "Redis at redis://127.0.0.1:9/0 cannot be reached (ConnectionError): start it"
         assert says in done.stderr
         assert "hush" not in done.stderr
 
