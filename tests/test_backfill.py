@@ -210,6 +210,22 @@ def test_cancelling_it_cancels_its_episodes(stack: LocalStack, season: Path) -> 
     assert stack.json("backfill", season, "--stride", "1")["summary"]["completed"] == 2
 
 
+def test_a_run_that_is_deleted_is_not_waited_for(stack: LocalStack, season: Path) -> None:
+    one_second_clips(season, 1, first=55)
+    shutil.copy(stack.media / "long.mp4", season / "a long one.mp4")
+    run_id = _start(stack, season, "--stride", "1")
+    wait_until(lambda: len(_runs(stack, season.name)) == 2, 30, "episodes queued")
+    first = _runs(stack, season.name)[0]["id"]
+    stack.wait_for_stage(first, "detecting", "a long one")
+    with stack.api() as api:
+        api.call("DELETE", f"/flow_runs/{first}")
+    stack.wait_for(run_id, "Failed", timeout=60)
+    answer = stack.json("status", run_id)
+    assert _states(answer) == {"a long one": "cancelled", "e0055": "completed"}
+    assert answer["rows"][0]["error"] == "its run was deleted"
+    wait_until(lambda: not stack.processes(first), 10, "all processes gone")
+
+
 def test_an_interactive_run_overtakes(stack: LocalStack, season: Path) -> None:
     one_second_clips(season, 6, first=60)
     run_id = _start(stack, season)

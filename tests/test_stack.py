@@ -40,6 +40,25 @@ def test_up_again_changes_nothing(stack: LocalStack) -> None:
     assert priorities["interactive"] < priorities["backfill"]
 
 
+def test_another_redis_is_refused_while_the_stack_runs(stack: LocalStack) -> None:
+    remembered = (stack.home / "stack.json").read_text()
+    other = stack.run("stack", "up", FACETRACKS_REDIS_URL="redis://127.0.0.1:9")
+    assert other.returncode == 2
+    says = "the stack that is running has a Redis of its own, and FACETRACKS_REDIS_URL is set"
+    assert says in other.stderr
+    assert (stack.home / "stack.json").read_text() == remembered
+    assert stack.run("stack", "status").returncode == 0
+
+
+def test_a_worker_without_its_redis_takes_no_work(stack: LocalStack) -> None:
+    url = f"redis://:wrong@127.0.0.1:{stack.state.redis_port}/0"
+    settings = {"PREFECT_API_URL": stack.state.api_url, "FACETRACKS_REDIS_URL": url}
+    done = stack.run("worker", **settings)
+    assert done.returncode == 5
+    assert "refuses the password" in done.stderr and "wrong@" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
 def test_status_tells_of_each_part(stack: LocalStack) -> None:
     done = stack.run("stack", "status")
     assert done.returncode == 0
@@ -74,6 +93,8 @@ def test_a_second_stack_with_passwords_and_a_redis_of_its_own(
         worker = psutil.Process(second.pid("worker")).environ()
         assert "FACETRACKS_DATABASE_URL" not in worker and worker["PREFECT_API_AUTH_STRING"] == auth
         assert stack.run("stack", "status").returncode == 0, "side by side"
+        lost = second.run("stack", "status", FACETRACKS_REDIS_URL="")
+        assert lost.returncode == 5 and "set FACETRACKS_REDIS_URL as it was then" in lost.stderr
         down = second.run("stack", "down")
         assert down.returncode == 0
         assert "stopping redis" not in down.stderr, "that one is not ours to stop"
