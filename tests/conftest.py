@@ -37,7 +37,7 @@ class Command(Protocol):
 
 @pytest.fixture(scope="session")
 def sample() -> Path:
-    """The clip of one talking face that `facetracks sample` gives: 176x144, 10 s."""
+    """The clip of one talking face that `facetracks sample` gives: 176x144, 4 s."""
     return models.pull(models.SAMPLE)
 
 

@@ -53,6 +53,8 @@ ENVIRONMENTS = {
         "FACETRACKS_MEDIA_ROOTS": "/mnt/media",
         "FACETRACKS_OUTPUT_ROOT": "/mnt/output",
         "FACETRACKS_WORKER_LIMIT": "1",
+        "FACETRACKS_CPU_THREADS": "",
+        "FACETRACKS_MAX_CPU_THREADS": "",
     },
 }
 """Prefect's settings as Python has them, and the few that only containers need."""

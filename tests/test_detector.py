@@ -104,7 +104,7 @@ def test_they_are_with_many_faces_too(det_size: int, shared_data: Path) -> None:
     assert sum(_matches_the_package(image, det_size) for image in images) >= 5
 
 
-def test_boxes_come_back_in_pixels_of_the_storedpicture_at(sample: Path) -> None:
+def test_boxes_come_back_in_pixels_of_the_stored_picture(sample: Path) -> None:
     small = picture_at(sample, 30)
     large = np.asarray(cv2.resize(small, None, fx=4, fy=4), np.uint8)
     a = open_detector(det_size=176, device=Device.cpu).detect(small)

@@ -17,6 +17,7 @@ from prefect import flow, task
 from flows import run_detect_track, run_detect_track_async
 from flows.local_runner import call_flow_body
 from pipeline.runtime import StopSignal
+from pipeline.track import MOTION_ONLY
 from tests.conftest import Command
 
 WATCH_PROCESS = '''
@@ -145,6 +146,8 @@ def test_tracking_again_needs_no_video(
     assert again["status"] == "completed", again
     assert not again["already_done"]
     assert again["summary"]["tracks"] == 1
+    warned = any(f"track: {MOTION_ONLY}" in line for line in again["logs"])
+    assert warned == ("tracker" in options), "it has nothing to compare faces by"
     record = json.loads((tmp_path / "v" / "run.json").read_text())
     assert record["options"]["stride"] == 3, "the detections keep the options they were made with"
     assert all(record["options"][name] == value for name, value in options.items())

@@ -59,7 +59,7 @@ def _confined_to(processes: list[psutil.Process]) -> list[set[int]]:
 def as_without_limits(
     long_clip: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, bytes]:
-    """The files of the long clip, every 12th frame looked at."""
+    """The files of the long clip, with two looks a second."""
     root = tmp_path_factory.mktemp("free")
     answer = run_detect_track(long_clip, output_root=root, profile="low_power")
     assert answer["status"] == "completed", answer

@@ -153,8 +153,10 @@ def test_the_group_of_a_process_ends_with_its_line_and_with_it(
 
 
 def test_what_it_cannot_fork_is_refused(served: Served) -> None:
-    with pytest.raises(AssertionError):
-        served.ask("", kind="another")
+    environment = {nursery.ADDRESS: str(served.address)}
+    with open(os.devnull, "rb") as nothing, socket.socket(socket.AF_UNIX) as line:
+        stdio = (nothing.fileno(), 1, 2)
+        assert nursery.ask("another", [""], environment, stdio, line) is None
     assert nursery.exit_code(served.ask("code = 0")[1]) == 0
     assert nursery.ask("code", [], {}, (), socket.socket()) is None, "no nursery is named"
 

@@ -89,6 +89,7 @@ def test_detach_status_progress_and_leaving(stack: LocalStack) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     time.sleep(1.5)
+    assert follower.poll() is None, follower.communicate()
     follower.terminate()
     follower.communicate(timeout=10)
     assert stack.state_name(run_id) == "Running"

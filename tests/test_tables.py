@@ -37,6 +37,10 @@ def test_the_columns_are_those_of_the_contract(outputs: dict[str, Path]) -> None
         ("track_summary", tables.TRACK_SUMMARY),
     ):
         assert pq.read_schema(outputs[name]).equals(schema, check_metadata=False), name
+    embeddings = outputs["tracks"].with_name("embeddings.parquet")
+    if embeddings.exists():
+        found = pq.read_schema(embeddings)
+        assert found.equals(tables.EMBEDDINGS, check_metadata=False)
 
 
 def test_every_row_that_is_not_interpolated_joins_one_detection(outputs: dict[str, Path]) -> None:
@@ -79,11 +83,17 @@ def test_the_summary_says_what_the_tracks_say(outputs: dict[str, Path]) -> None:
     assert summary.index.tolist() == list(range(1, len(summary) + 1))
     groups = tracks.groupby("track_id")
     assert (summary["rows"] == groups.size()).all()
+    assert (summary.detections == groups.det_id.count()).all()
+    assert (summary.shot_id == groups.shot_id.first()).all()
+    assert (summary.first_frame == groups.frame_index.min()).all()
+    assert (summary.last_frame == groups.frame_index.max()).all()
     assert (summary.first_pts_s == groups.pts_s.min()).all()
     assert (summary.last_pts_s == groups.pts_s.max()).all()
+    assert (summary.length_s == summary.last_pts_s - summary.first_pts_s).all()
     assert np.allclose(summary.mean_score, groups.score.mean(), atol=1e-6)
     best = tracks.loc[groups.score.idxmax()].set_index("track_id")
     assert (summary.best_frame == best.frame_index).all()
+    assert (summary.best_det_id == best.det_id).all()
 
 
 def test_boxes_lie_in_the_frame(outputs: dict[str, Path]) -> None:

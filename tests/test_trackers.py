@@ -154,4 +154,5 @@ def test_a_shot_of_one_frame_and_a_shot_without_faces(options: ResolvedOptions) 
     none = np.empty((0, 4), np.float32)
     assert not len(track_shot(_shot([none, none, none]), options, 25.0).frame)
     one = track_shot(_shot(_walk(1)), options, 25.0)
-    assert one.frame.tolist() in ([], [0])
+    # A shot as short as that has no longer tracks. StrongSORT wants two looks where they are dense.
+    assert one.frame.tolist() == ([0] if options.tracker is Tracker.bytetrack else [])
