@@ -16,7 +16,7 @@ from statistics import median
 from benchmarks.media import ROOT, WORK, Clip, head
 from benchmarks.processes import BenchError, Usage, facetracks, usage
 from benchmarks.report import Figure
-from pipeline.video import count_frames
+from pipeline.lost_frames import count_frames
 
 HEAD_S = 4.0
 """Seconds of the clip whose cost is taken off as start-up."""

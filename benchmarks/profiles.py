@@ -8,7 +8,7 @@ from statistics import median
 from benchmarks.media import WORK, Clip
 from benchmarks.processes import facetracks, usage, wall_s
 from benchmarks.report import Figure
-from pipeline.video import count_frames
+from pipeline.lost_frames import count_frames
 
 TARGETS = {"low_power": 9.0, "balanced": 15.0, "high_accuracy": None}
 """Times real time, on two cores (`low_power` keeps to one)."""

@@ -41,11 +41,11 @@ def measure(folder: EpisodeFolder, tracker: Tracker) -> dict[str, float]:
         BenchError: boxmot found other tracks than it found for the adapter.
     """
     options = Options(tracker=tracker, stride=1).resolve()
-    detections = read_table(folder.detections)
+    frames, detections = read_table(folder.frames), read_table(folder.detections)
     embedded = stored_embeddings(folder) if options.embeds else None
-    embeddings = None if embedded is None else spread_embeddings(embedded, detections)
+    embeddings = None if embedded is None else spread_embeddings(embedded, frames, detections)
     changes = changes_of(read_facts(folder.frames))
-    shots = _Shots(read_table(folder.frames), detections, embeddings, changes, options)
+    shots = _Shots(frames, detections, embeddings, changes, options)
     import_boxmot()
     adapter_s = boxmot_s = 0.0
     looks = found = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.backfill_plan import GOOD, Episode, Outcome
-from pipeline.files import make_folder, written_whole
+from pipeline.files import make_folder, writing, written_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -122,7 +122,7 @@ def write(path: Path, table: list[dict[str, Any]]) -> None:
     import pyarrow.parquet as pq
 
     make_folder(path.parent)
-    with written_whole(path) as temporary:
+    with written_whole(path) as temporary, writing(path):
         pq.write_table(pa.Table.from_pylist(table, schema()), temporary, compression="zstd")
 
 

@@ -34,7 +34,7 @@ class MadeAhead(Generic[T]):
         """The next item, or None where there is none any more.
 
         Raises:
-            Exception: what the iterator raised; the other threads then get None.
+            Exception: what the iterator raised; the other threads get what is ready, then None.
         """
         while True:
             with self._changed:

@@ -27,19 +27,24 @@ def stored_embeddings(folder: EpisodeFolder) -> Embedded | None:
     return column(stored, "det_id"), lists.flatten().to_numpy().reshape(-1, dimensions)
 
 
-def spread_embeddings(embedded: Embedded, detections: pa.Table) -> np.ndarray[Any, Any]:
+def spread_embeddings(
+    embedded: Embedded, frames: pa.Table, detections: pa.Table
+) -> np.ndarray[Any, Any]:
     """`(N, D)`: each detection's embedding, its own or that of the one it carries on."""
     known, vectors = embedded
     det_id = column(detections, "det_id").tolist()
     boxes = np.stack([column(detections, side) for side in BOX_SIDES], axis=1)
-    shot_id, pts_s = column(detections, "shot_id"), column(detections, "pts_s")
-    _, starts = np.unique(column(detections, "frame_index"), return_index=True)
-    ends = np.append(starts[1:], len(det_id))
+    looks = np.flatnonzero(column(frames, "looked_at"))
+    shot_id, pts_s = column(frames, "shot_id")[looks], column(frames, "pts_s")[looks]
+    frame_of_look = column(frames, "frame_index")[looks]
+    frame_of_det = column(detections, "frame_index")
+    starts = np.searchsorted(frame_of_det, frame_of_look)
+    ends = np.searchsorted(frame_of_det, frame_of_look, side="right")
     plan = EmbeddingPlan()
     sources: list[int] = []
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+    for look, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         sources += plan.next_look(
-            int(shot_id[start]), float(pts_s[start]), boxes[start:end], det_id[start:end]
+            int(shot_id[look]), float(pts_s[look]), boxes[start:end], det_id[start:end]
         )
     position = np.searchsorted(known, np.array(sources, np.int64))
     return np.asarray(vectors[position])

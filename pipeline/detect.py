@@ -15,14 +15,15 @@ from pipeline.files import make_folder
 from pipeline.footer import Footer
 from pipeline.frame_source import FrameSource, Look
 from pipeline.look import Detections, LookThreads
+from pipeline.lost_frames import lost_frames
 from pipeline.machine import limit_loaded_libraries
 from pipeline.model_table import SFACE
 from pipeline.models import identity_of
-from pipeline.options import ResolvedOptions
+from pipeline.options import DETECT_FIELDS, ResolvedOptions
 from pipeline.progress import Progress
 from pipeline.request import StepRequest
 from pipeline.tables import DETECTIONS, FRAMES, embeddings_schema, table_writer
-from pipeline.video import VideoInfo, VideoReader, lost_frames, probe
+from pipeline.video import VideoInfo, VideoReader, probe
 
 
 def detect_episode(
@@ -90,6 +91,7 @@ def detect_episode(
             "embedded": options.embeds,
             "embeddings": len(detections.embedded),
             "models": {role: identity_of(network) for role, network in networks.items()},
+            "options": options.model_dump(mode="json", include={*DETECT_FIELDS}),
         }
         frames.annotate(facts)
         _forget_results_of_old_detections(folder, options.embeds)

@@ -65,7 +65,7 @@ def _similarity(points: NDArray[np.float64], target: NDArray[np.float64]) -> NDA
 
 
 class FaceEmbedder:
-    """Embeds aligned faces. Use from one thread; make one per thread."""
+    """Embeds aligned faces. Threads may share one; each is as quick with one of its own."""
 
     def __init__(self, embedder: Embedder, device: Device) -> None:
         """

@@ -75,7 +75,7 @@ class Source:
                 file.read(1)
         except FileNotFoundError:
             raise VideoError(f"{video} does not exist: check the path") from None
-        except (PermissionError, NotADirectoryError, OSError) as error:
+        except OSError as error:
             raise VideoError(f"{video} cannot be read ({error.strerror}): check the path") from None
         return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns)
 

@@ -15,17 +15,17 @@ from functools import cached_property
 from typing import Any
 
 from pipeline.episode import EpisodeFolder, Source, check_ep_id, ep_id_of, fingerprint
-from pipeline.errors import OptionError, ResultError
-from pipeline.footer import Footer, read_facts
+from pipeline.errors import ModelError, OptionError, ResultError
+from pipeline.footer import Footer, missing, read_facts
 from pipeline.hashes import detect_hash, track_hash
 from pipeline.load import temperature_c
 from pipeline.lock import EpisodeLock, Holder, Lease
 from pipeline.machine import CpuShare, cpu_seconds
+from pipeline.model_table import SFACE
 from pipeline.models import locate, sha256_of
-from pipeline.options import DETECT_FIELDS
 from pipeline.process import StepProcess
 from pipeline.quality import quality_warnings, summarize
-from pipeline.record import RunRecord, lost_frames_text, models_used, read_record, step_text
+from pipeline.record import RunRecord, detect_warnings, models_used, read_record, step_text
 from pipeline.request import RunRequest, StepRequest
 from pipeline.runtime import current
 
@@ -118,10 +118,7 @@ class EpisodeRun:
         if self._source is None or self.request.video is None:
             detections = Footer.read(self.folder.detections)
             if detections is None:
-                raise ResultError(
-                    f"{self.folder.detections} is missing or damaged: "
-                    "run `facetracks detect VIDEO` first"
-                )
+                raise missing(self.folder.detections)
             return detections.source_sha256
         known = self._stored.get("source", {})
         if known.get("stat") == self._source.as_record():
@@ -148,7 +145,9 @@ class EpisodeRun:
         if not all(path.exists() for path in files):
             return False
         wanted = self._footer(detect_hash(self.options))
-        return all(Footer.read(path) == wanted for path in files)
+        if not all(Footer.read(path) == wanted for path in files):
+            return False
+        return not _lacked_what_present(read_facts(self.folder.frames))
 
     def finished(self) -> bool:
         """Whether all that is asked for is there and complete, by the run record alone.
@@ -168,6 +167,7 @@ class EpisodeRun:
             detect["options_hash"] == detect_hash(self.options)
             and (detect["embedded"] or not self.options.embeds)
             and self._stored["source"]["sha256"] == self._source_sha256
+            and not _lacked_what_present(detect)
         ):
             return False
         if operation == "detect":
@@ -210,8 +210,8 @@ class EpisodeRun:
         else:
             facts = self._work("detect", detect_hash(self.options))
         self._steps["detect"] = facts
-        if facts["frames_lost"]:
-            current().log(f"detect: {lost_frames_text(facts)}", logging.WARNING)
+        for warning in detect_warnings(facts):
+            current().log(f"detect: {warning}", logging.WARNING)
         return facts
 
     def track(self) -> dict[str, Any]:
@@ -230,9 +230,11 @@ class EpisodeRun:
         facts = read_facts(self.folder.frames)
         footer = Footer.read(self.folder.detections)
         if footer is None:
+            raise missing(self.folder.detections)
+        if footer != Footer.read(self.folder.frames):
             raise ResultError(
-                f"{self.folder.detections} is missing or damaged: "
-                "run `facetracks detect VIDEO` first"
+                f"{self.folder.frames} is of another run than {self.folder.detections.name}, "
+                "which was ended before it was written: run `facetracks detect VIDEO` first"
             )
         return {**facts, "options_hash": footer.options_hash, "reused": True}
 
@@ -294,9 +296,20 @@ class EpisodeRun:
         options = self.options.model_dump(mode="json")
         if self.request.operation == "track":
             # The detections keep the options they were made with.
-            options |= {
-                name: value
-                for name, value in self._stored.get("options", {}).items()
-                if name in DETECT_FIELDS
-            }
+            options |= self._steps["detect"]["options"]
         return options
+
+
+def _lacked_what_present(detect: dict[str, Any]) -> bool:
+    """Whether detections were made without a network that would have been used, and is here now.
+
+    Args:
+        detect: their facts.
+    """
+    if not detect.get("not_compared"):
+        return False
+    try:
+        locate(SFACE)
+    except ModelError:
+        return False
+    return True

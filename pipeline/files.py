@@ -53,24 +53,36 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """For a block that writes to a file of ours, and does nothing else that may fail.
+
+    Raises:
+        DiskFull, OutputError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise write_error(error, path) from error
+
+
+@contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yields a path beside `path` to write to, and renames it to `path` at the end.
 
-    Nothing is left of it where the block fails.
+    Nothing is left of it where the block fails. What fails in it is not translated: see `writing`.
 
     Raises:
-        DiskFull, OutputError: the file cannot be written.
+        DiskFull, OutputError: the file cannot be finished.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_SUFFIX}")
     _unfinished.add(temporary)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise write_error(error, path) from error
+        with writing(path):
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
         _unfinished.discard(temporary)

@@ -49,6 +49,11 @@ class Footer:
         return cls(*(metadata.get(name, "") for name in ("ep_id", "source_sha256", "options_hash")))
 
 
+def missing(path: Path) -> ResultError:
+    """The error of a file of the detect step that is not there, or is of no use."""
+    return ResultError(f"{path} is missing or damaged: run `facetracks detect VIDEO` first")
+
+
 def facts_metadata(facts: Mapping[str, Any]) -> dict[str, str]:
     """Facts about a file's making, for its footer."""
     return {f"{_PREFIX}facts": json.dumps(facts, sort_keys=True)}
@@ -63,9 +68,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(_read_metadata(path)["facts"]))
     except (KeyError, ValueError):
-        raise ResultError(
-            f"{path} is missing or damaged: run `facetracks detect VIDEO` first"
-        ) from None
+        raise missing(path) from None
 
 
 def _read_metadata(path: Path) -> dict[str, str]:

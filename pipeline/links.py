@@ -32,7 +32,7 @@ def pairwise_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.f
 
 
 class EmbeddingPlan:
-    """Decides look by look which faces to embed. Feed it all looks in order."""
+    """Decides look by look which faces to embed. Feed it all looks in order, empty ones too."""
 
     def __init__(self) -> None:
         self._shot_id = -1

@@ -107,6 +107,10 @@ class EpisodeLock:
             except BlockingIOError:
                 os.close(fd)
                 raise self._refusal() from None
+            except OSError as error:  # A file system without locks, say.
+                os.close(fd)
+                self._remove_empty_folders()
+                raise write_error(error, path) from None
             if _still_names(path, fd):
                 break
             os.close(fd)  # The holder before us removed the file between our open and lock.

@@ -76,8 +76,6 @@ class Detections:
     def _write(self, found: Found) -> None:
         look, faces = found.look, found.faces
         count = len(faces)
-        if not count:
-            return
         det_ids = list(range(self._next_det_id, self._next_det_id + count))
         self._next_det_id += count
         if self._plan is not None:
@@ -86,6 +84,8 @@ class Detections:
             for i, (det_id, source) in enumerate(zip(det_ids, sources, strict=True)):
                 if det_id == source:
                     self.embed_queue.append((det_id, found.pictures[i]))
+        if not count:
+            return
         if look.keeps:
             self._transition_faces.add(_kept(found, det_ids))
         points = faces.landmarks

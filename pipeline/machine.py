@@ -25,13 +25,14 @@ _SINGLE_THREADED = (
     "OPENCV_FOR_THREADS_NUM",
     "ARROW_IO_THREADS",
 )
+"""Names by which BLAS, OpenMP (torch, Arrow), OpenCV and Arrow's reader learn their limit."""
 _QUIET = {
     "OPENCV_LOG_LEVEL": "ERROR",
     "OPENCV_FFMPEG_LOGLEVEL": "16",
     "PYTHONUNBUFFERED": "1",
     "DO_NOT_TRACK": "1",
 }
-"""Names by which BLAS, OpenMP (torch, Arrow), OpenCV and Arrow's reader learn their limit."""
+"""What the libraries are not to say, or to report."""
 
 
 def available_cpus() -> int:

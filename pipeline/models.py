@@ -122,12 +122,18 @@ def pull(
     content = _first_right(sources, expected)
     if check is not None:
         check(content)
-    asset.path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(asset.path) as temporary:
-        temporary.write_bytes(content)
-    if asset.sha256 is None:
-        with written_whole(asset.stated) as temporary:
-            temporary.write_text(f"{expected}  {asset.file_name}\n", encoding="utf-8")
+    try:
+        asset.path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(asset.path) as temporary:
+            temporary.write_bytes(content)
+        if asset.sha256 is None:
+            with written_whole(asset.stated) as temporary:
+                temporary.write_text(f"{expected}  {asset.file_name}\n", encoding="utf-8")
+    except OSError as error:
+        raise ModelError(
+            f"{asset.path} cannot be written ({error.strerror}): free some space, or name another "
+            "folder by FACETRACKS_MODELS"
+        ) from None
     return asset.path
 
 

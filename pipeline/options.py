@@ -24,7 +24,7 @@ from pipeline.model_table import (
     Embedder,
 )
 
-ALGORITHM_VERSION = 6
+ALGORITHM_VERSION = 7
 """Raised when the same options give other rows than before, so that old results count as stale."""
 
 
@@ -211,7 +211,7 @@ class Options(BaseModel):
             first = error.errors()[0]
             if not first["loc"]:
                 raise OptionError(first["msg"]) from None
-            name = ".".join(str(part) for part in first["loc"]) or "options"
+            name = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
                 known = ", ".join(cls.model_fields)
                 raise OptionError(f"unknown option '{name}': choose from {known}") from None

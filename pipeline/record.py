@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import written_whole
+from pipeline.files import writing, written_whole
 from pipeline.footer import SCHEMA_VERSION
 from pipeline.model_table import MODELS, SFACE, Detector
 from pipeline.models import identity_of
@@ -49,7 +49,7 @@ class RunRecord:
             DiskFull, OutputError: it cannot be written.
         """
         text = json.dumps(self._content(), indent=2, ensure_ascii=False) + "\n"
-        with written_whole(path) as temporary:
+        with written_whole(path) as temporary, writing(path):
             temporary.write_text(text, encoding="utf-8")
 
     def _content(self) -> dict[str, Any]:
@@ -100,7 +100,8 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def models_used(detect: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """Name and sha256 of the `detector`, and where there are embeddings of the `embedder`.
+    """Name and sha256 of each network by its role: `detector`; `embedder`, where there are
+    embeddings; `comparison`, where faces were compared at transitions.
 
     Args:
         detect: the facts of the detections. Those from before there was a choice name no networks.
@@ -111,10 +112,19 @@ def models_used(detect: dict[str, Any]) -> dict[str, dict[str, str]]:
     return used | ({"embedder": identity_of(SFACE)} if detect["embedded"] else {})
 
 
-def lost_frames_text(facts: dict[str, Any]) -> str:
-    """What to tell a person of a video that could not be read to its end."""
-    lost, total = facts["frames_lost"], facts["frames"] + facts["frames_lost"]
-    return f"{lost} of {total} frames could not be read: the video is damaged or cut off"
+def detect_warnings(facts: dict[str, Any]) -> list[str]:
+    """What to tell a person of detections: of frames that are lost, of faces not compared."""
+    warnings = []
+    if lost := facts["frames_lost"]:
+        total = facts["frames"] + lost
+        warnings.append(
+            f"{lost} of {total} frames could not be read: the video is damaged or cut off"
+        )
+    if why := facts.get("not_compared"):
+        warnings.append(
+            f"faces before and after fades and dissolves were told apart by place and shape: {why}"
+        )
+    return warnings
 
 
 def step_text(step: str, facts: dict[str, Any]) -> str:
@@ -128,11 +138,5 @@ def step_text(step: str, facts: dict[str, Any]) -> str:
 
 
 def _warnings(steps: dict[str, dict[str, Any]]) -> list[str]:
-    detect = steps["detect"]
-    warnings = [lost_frames_text(detect)] if detect["frames_lost"] else []
-    if detect.get("not_compared"):
-        warnings.append(
-            "faces before and after fades and dissolves were told apart by place and shape alone: "
-            + detect["not_compared"]
-        )
-    return [*warnings, *steps.get("track", {}).get("warnings", []), *quality_warnings(steps)]
+    tracking = steps.get("track", {}).get("warnings", [])
+    return [*detect_warnings(steps["detect"]), *tracking, *quality_warnings(steps)]

@@ -41,7 +41,7 @@ class ShotDetections:
         look: `(N,)` position in those of each detection's frame; ascending.
         boxes: `(N, 4)` float32 xyxy pixels.
         scores: `(N,)` float32.
-        embeddings: `(N, 128)` float32, or None.
+        embeddings: `(N, D)` float32, or None.
         landmarks: `(N, 5, 2)` float32 pixels; needed where there are changes.
         changes: the fades, dissolves and whip pans within the shot, in order.
     """
@@ -203,14 +203,19 @@ def _without_other_faces(shot: ShotDetections, tracks: dict[int, list[int]]) -> 
 def _fill(
     shot: ShotDetections, members: NDArray[np.int64], max_gap_s: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Frames, detections and boxes of one track, with the frames between its looks."""
+    """Frames, detections and boxes of one track, with the frames between its looks.
+
+    Between one look and the next however far apart they are; else up to `max_gap_s`.
+    """
     frames: list[int] = []
     detections: list[int] = []
     anchors = shot.look[members]
+    look_number = np.cumsum(shot.looked_at)
     for (a, member), (b, _) in pairwise([*zip(anchors, members, strict=True), (-1, -1)]):
         frames.append(int(a))
         detections.append(int(member))
-        if b > a + 1 and shot.pts_s[b] - shot.pts_s[a] <= max_gap_s + 1e-9:
+        is_next = look_number[b] - look_number[a] == 1
+        if b > a + 1 and (is_next or shot.pts_s[b] - shot.pts_s[a] <= max_gap_s + 1e-9):
             frames.extend(range(int(a) + 1, int(b)))
             detections.extend([FILLED] * int(b - a - 1))
     at = shot.pts_s[frames]

@@ -26,7 +26,8 @@ MIN_SHOT_S = 0.25
 
 FLASH_PART = 0.2
 """A change of which no more than this part is left one or two frames later was a flash or a bad
-frame. Between two shots with a black frame between them more is left: what differs in them."""
+frame, and so is the change back. Between two shots with a black frame between them more is left:
+what differs in them."""
 
 _WIDTH = 256
 """Pixels of width the cut detector sees."""
@@ -75,27 +76,35 @@ def _numbered(
     transitions: TransitionFinder,
 ) -> Iterator[ShotFrame]:
     """The frames with their shots; where those end is not known yet."""
-    detector = _BrightnessDetector(min_scene_len=MIN_SHOT_S, luma_only=True)
+    # It would count a flash as a cut, after which another is too soon: that is decided here.
+    detector = _BrightnessDetector(min_scene_len=0, luma_only=True)
     delay = detector.event_buffer_length
     waiting: deque[Frame] = deque()
     pictures: deque[Grey] = deque(maxlen=delay + 2)
     shot_id = 0
     fresh = True
     start_pts: int | None = None
+    shot_start_s, flash_ends = 0.0, -1
     for frame in frames:
         if start_pts is None:
-            start_pts = frame.pts
+            start_pts, shot_start_s = frame.pts, frame.pts_s
         waiting.append(frame)
         clock = FrameTimecode(Timecode(frame.pts - start_pts, time_base), frame_rate)
         small = _small(frame.brightness())
         pictures.append(small)
-        cut = bool(detector.process_frame(clock, small)) and not _is_flash([*pictures])
+        cut = bool(detector.process_frame(clock, small))
         transitions.add(frame, small)
         if len(waiting) > delay:
+            first = waiting[0]
+            cut = cut and first.index > flash_ends
+            cut = cut and first.pts_s - shot_start_s >= MIN_SHOT_S - 1e-6
+            if cut and _is_flash([*pictures]):
+                cut, flash_ends = False, first.index + delay
             if cut:
                 shot_id += 1
                 fresh = True
-                transitions.cut(waiting[0].index)
+                shot_start_s = first.pts_s
+                transitions.cut(first.index)
             yield ShotFrame(waiting.popleft(), shot_id, fresh)
             fresh = False
     for frame in waiting:

@@ -7,7 +7,7 @@ no clock time: the same input and options give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ResultError
-from pipeline.files import written_whole
+from pipeline.files import writing, written_whole
 from pipeline.footer import Footer, facts_metadata
 from pipeline.model_table import SFACE, Asset
 
@@ -128,9 +128,14 @@ TRACK_SUMMARY = pa.schema(
 class TableWriter:
     """Takes rows as they come and writes them in row groups of a fixed size."""
 
-    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, path: Path) -> None:
+        """
+        Args:
+            path: the file as a person knows it, for error messages.
+        """
         self.rows = 0
         self._writer = writer
+        self._path = path
         self._schema = schema
         self._given: list[Mapping[str, Any]] = []
         self._given_rows = 0
@@ -172,14 +177,22 @@ class TableWriter:
 
     def _flush(self, rows: int) -> None:
         table = pa.concat_tables(self._waiting).combine_chunks()
-        self._writer.write_table(table.slice(0, rows))
+        with writing(self._path):
+            self._writer.write_table(table.slice(0, rows))
         self._waiting = [table.slice(rows)]
         self._waiting_rows = table.num_rows - rows
 
     def finish(self) -> None:
+        """Writes what is left, and the footer.
+
+        Raises:
+            DiskFull, OutputError: it cannot be written.
+        """
         self._take_in()
         if self._waiting_rows:
             self._flush(self._waiting_rows)
+        with writing(self._path):
+            self._writer.close()
 
 
 def _array(parts: list[Any], kind: pa.DataType) -> pa.Array[Any]:
@@ -203,25 +216,33 @@ def warm() -> None:
 
 @contextmanager
 def table_writer(path: Path, schema: pa.Schema, footer: Footer) -> Iterator[TableWriter]:
-    """A file that appears whole when the block ends, and not at all where it fails."""
+    """A file that appears whole when the block ends, and not at all where it fails.
+
+    Raises:
+        DiskFull, OutputError: it cannot be written.
+    """
     stamped = schema.with_metadata(footer.metadata())
-    with (
-        written_whole(path) as temporary,
-        pq.ParquetWriter(temporary, stamped, compression="zstd") as parquet,
-    ):
-        writer = TableWriter(parquet, stamped)
-        yield writer
-        writer.finish()
+    with written_whole(path) as temporary:
+        with writing(path):
+            parquet = pq.ParquetWriter(temporary, stamped, compression="zstd")
+        try:
+            writer = TableWriter(parquet, stamped, path)
+            yield writer
+            writer.finish()
+        except BaseException:
+            with suppress(OSError):
+                parquet.close()
+            raise
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+def read_table(path: Path) -> pa.Table:
     """All rows of a file of ours.
 
     Raises:
         ResultError: it is missing or damaged.
     """
     try:
-        return pq.read_table(path, columns=columns, memory_map=False)
+        return pq.read_table(path, memory_map=False)
     except FileNotFoundError:
         raise ResultError(f"{path} does not exist: run `facetracks detect VIDEO` first") from None
     except (OSError, pa.ArrowInvalid) as error:

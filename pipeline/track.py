@@ -49,6 +49,10 @@ MOTION_ONLY = (
 )
 
 
+_JUMP = 20
+"""A gap of so many usual ones between two looks is no pause of theirs."""
+
+
 def warm(threads: int) -> None:
     """Starts importing what tracking needs, before there is anything to track."""
     limit_loaded_libraries()
@@ -94,7 +98,7 @@ def track_episode(
     embedded = stored_embeddings(folder)
     if options.tracker is Tracker.strongsort:
         if embedded is not None:
-            embeddings = spread_embeddings(embedded, detections)
+            embeddings = spread_embeddings(embedded, frames, detections)
         else:
             warnings.append(MOTION_ONLY)
             embeddings = all_alike(detections.num_rows)
@@ -189,9 +193,7 @@ class _Shots:
         self._frame_of_det = column(detections, "frame_index")[chosen]
         self.det_starts = np.searchsorted(shot_of_det, np.arange(self.count))
         self._det_ends = np.searchsorted(shot_of_det, np.arange(self.count), side="right")
-        span_s = float(self.pts_s[-1] - self.pts_s[0])
-        looks = int(self._looked_at.sum())
-        self.looks_per_s = (looks - 1) / span_s if span_s > 0 and looks > 1 else 1.0
+        self.looks_per_s = _rate(self.pts_s[self._looked_at])
 
     def faces(self, shot: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Of each detection of a shot: position of its frame in the shot, and score."""
@@ -218,6 +220,13 @@ class _Shots:
                 self._landmarks[dets],
                 changes_within(self._changes, frames.start, frames.stop, self.det_id[dets]),
             )
+
+
+def _rate(times_s: np.ndarray[Any, Any]) -> float:
+    """How many a second, on average; where a clock jumps (joined recordings) does not count."""
+    gaps = np.diff(times_s)
+    gaps = gaps[gaps <= _JUMP * np.median(gaps)] if len(gaps) else gaps
+    return len(gaps) / float(gaps.sum()) if len(gaps) and gaps.sum() > 0 else 1.0
 
 
 class _Summary:

@@ -114,8 +114,8 @@ class TrackFacts:
         Returns:
             `short_tracks`: shorter than `SHORT_S`, though no cut ended them (neither their first
             nor their last row is at the first or last look of the shot).
-            `faces_at_once`: the largest number of faces in one frame, with a score to start a
-            track, summed over the shots.
+            `faces_at_once`: the largest number of faces in one frame, with a score that a
+            track needs (`min_score`), summed over the shots.
             `frames_with_face`: frames in which a face is tracked.
             `mean_score`: of the tracked detections; None without any.
             `embedded_pairs`, `unlike_pairs`: within tracks, each embedded face of `CLEAR_SCORE`

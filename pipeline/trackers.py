@@ -38,7 +38,7 @@ class ShotTracker(Protocol):
             pts_s: its time, later than the last one's; seconds.
             boxes: `(N, 4)` xyxy pixels.
             scores: `(N,)` in 0..1.
-            embeddings: `(N, 128)` of length 1, or None for a tracker that uses none.
+            embeddings: `(N, D)` of length 1, or None for a tracker that uses none.
         """
         ...
 

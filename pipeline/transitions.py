@@ -53,6 +53,7 @@ class TransitionFinder:
         self._settled = {"fades and dissolves": 0, "whips": 0}
         self._seen: deque[Seen] = deque()
         self._flat_at = -1
+        self._cut_at = 0
         self._checked_s = -np.inf
         self._contrast = 0.0
         self._before: Floats | None = None
@@ -96,6 +97,7 @@ class TransitionFinder:
 
     def cut(self, first_frame: int) -> None:
         """A hard cut was found: no transition goes across it."""
+        self._cut_at = first_frame
         while self._seen and self._seen[0].index < first_frame:
             self._seen.popleft()
         self.whips.cut(first_frame)
@@ -139,7 +141,8 @@ class TransitionFinder:
         """
         known = self.found[-1] if self.found else None
         apart_s = np.inf if known is None else new.first_pts_s - known.last_pts_s
-        if known is None or new.kind != known.kind or apart_s > _APART_S[new.kind]:
+        is_before_cut = known is not None and known.last_frame < self._cut_at
+        if known is None or is_before_cut or new.kind != known.kind or apart_s > _APART_S[new.kind]:
             self.found.append(new)
             self._contrast, self._before = contrast, None
         elif new.kind == "fade":

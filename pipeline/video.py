@@ -112,57 +112,6 @@ def probe(path: Path) -> VideoInfo:
         ) from None
 
 
-def count_frames(path: Path) -> int:
-    """Frames that a whole decode would show: packets of the stream, without those it discards.
-
-    Reads the file once without decoding.
-    """
-    import av
-
-    shown = 0
-    with av.open(str(path)) as container:
-        try:
-            for packet in container.demux(container.streams.video[0]):
-                shown += packet.size > 0 and not packet.is_discard
-        except av.error.FFmpegError:
-            pass  # The broken tail is what the caller wants to know the size of.
-    return shown
-
-
-def lost_frames(path: Path, info: VideoInfo, read: int, last_pts_s: float) -> int:
-    """How many frames of the file could not be read, 0 for a sound file.
-
-    Counted where the container lists its frames, else estimated from its duration.
-    """
-    if info.frame_count is not None:
-        if read >= info.frame_count:
-            return 0
-        shown = count_frames(path)
-        end_s = last_pts_s - float(info.start_pts * info.time_base) + 1.5 / float(info.frame_rate)
-        # AVI counts frames that were left out, too: there, time says that the end was reached.
-        reached_end = end_s >= info.frame_count / float(info.frame_rate)
-        if read >= shown and (reached_end or _index_is_whole(path, info.frame_count)):
-            return 0
-        return max(shown, info.frame_count) - read
-    if info.duration_s is None:
-        return max(0, count_frames(path) - read)
-    end_s = last_pts_s - float(info.start_pts * info.time_base) + float(1 / info.frame_rate)
-    missing_s = info.duration_s - end_s
-    return round(missing_s * info.frame_rate) if missing_s > 1.0 else 0
-
-
-def _index_is_whole(path: Path, promised: int) -> bool:
-    """Whether all packets the header promises are in the file (some may be meant to be hidden)."""
-    import av
-
-    with av.open(str(path)) as container:
-        try:
-            found = sum(p.size > 0 for p in container.demux(container.streams.video[0]))
-        except av.error.FFmpegError:
-            return False
-    return found >= promised
-
-
 class Frame:
     """One decoded frame.
 

@@ -108,7 +108,7 @@ class ZoomingDetector:
         for left, top, right, bottom in pieces(boxes, reach, (width, height), scale):
             piece = np.ascontiguousarray(image[top:bottom, left:right])
             det_size = max(right - left, bottom - top) * scale
-            faces = self.detector.detect(piece, det_size, UNSURE_SCORE)
+            faces = self.detector.detect(piece, det_size)
             corner = np.array([left, top], np.float32)
             parts.append(
                 Faces(faces.boxes + np.tile(corner, 2), faces.scores, faces.landmarks + corner)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
 import time
@@ -151,6 +152,50 @@ def test_tracking_again_needs_no_video(
     record = json.loads((tmp_path / "v" / "run.json").read_text())
     assert record["options"]["stride"] == 3, "the detections keep the options they were made with"
     assert all(record["options"][name] == value for name, value in options.items())
+
+
+def test_a_file_system_without_locks_is_named(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    answer = run_detect_track(sample, output_root=tmp_path / "out")
+    assert answer["error"]["type"] == "OutputError"
+    assert "No locks available" in answer["error"]["message"]
+    assert not (tmp_path / "out" / sample.stem).exists()
+
+
+def test_tracking_again_keeps_what_is_known_of_the_detections(sample: Path, tmp_path: Path) -> None:
+    run_detect_track(sample, ep_id="v", output_root=tmp_path, stride=5)
+    older = (tmp_path / "v" / "frames.parquet").read_bytes()
+    # As after a run that was killed while it tracked.
+    (tmp_path / "v" / "run.json").unlink()
+    again = run_detect_track(ep_id="v", output_root=tmp_path, operation="track")
+    assert again["status"] == "completed", again
+    options = json.loads((tmp_path / "v" / "run.json").read_text())["options"]
+    assert (options["stride"], options["looks_per_s"], options["zoom"]) == (5, None, "faces")
+    # As after a run that was killed between the two files.
+    run_detect_track(sample, ep_id="v", output_root=tmp_path, stride=3)
+    (tmp_path / "v" / "frames.parquet").write_bytes(older)
+    (tmp_path / "v" / "run.json").unlink()
+    refused = run_detect_track(ep_id="v", output_root=tmp_path, operation="track")
+    assert refused["error"]["exit_code"] == 2
+    says = "frames.parquet is of another run than detections.parquet"
+    assert says in refused["error"]["message"]
+    mended = run_detect_track(sample, ep_id="v", output_root=tmp_path, stride=3)
+    assert mended["status"] == "completed" and not mended["already_done"]
+
+
+@pytest.mark.parametrize("options", [{"max_gap_s": 0}, {"looks_per_s": 0.5}], ids=str)
+def test_frames_between_looks_are_filled_in_however_far_apart_these_are(
+    options: dict[str, float], sample: Path, tmp_path: Path
+) -> None:
+    answer = run_detect_track(sample, output_root=tmp_path, **options)
+    assert answer["summary"]["tracks"] == 1
+    tracks = pq.read_table(answer["outputs"]["tracks"])
+    assert tracks["frame_index"].to_pylist() == [*range(120)]
 
 
 def test_strongsort_stores_embeddings_and_uses_them_again(sample: Path, tmp_path: Path) -> None:

@@ -203,7 +203,8 @@ def test_tracks_of_any_detections_hold_together(
         assert (np.diff(frames) > 0).all()
         assert found[mine][0] and found[mine][-1], "nothing is filled in before or after"
         anchors = frames[found[mine]]
-        close = np.diff(shot.pts_s[anchors]) <= options.max_gap_s
+        next_look = np.diff(np.cumsum(shot.looked_at)[anchors]) == 1
+        close = next_look | (np.diff(shot.pts_s[anchors]) <= options.max_gap_s)
         for first, last in zip(anchors[:-1][close], anchors[1:][close], strict=True):
             assert set(range(int(first), int(last) + 1)) <= set(frames.tolist()), "a hole"
     assert firsts == sorted(firsts)

@@ -363,3 +363,14 @@ def test_vectors_have_length_1_and_the_dimension_of_the_table(embedder: Embedder
     vector = FaceEmbedder(embedder, Device.cpu).embed(face)
     assert vector.shape == (MODELS[embedder].dimensions,)
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FACETRACKS_MODELS", str(tmp_path / "file"))
+    given = tmp_path / "known.onnx"
+    given.write_bytes(CONTENT)
+    with pytest.raises(ModelError, match=r"cannot be written .* folder by FACETRACKS_MODELS"):
+        models.pull(KNOWN, str(given))

@@ -99,6 +99,15 @@ def test_a_cut_with_a_flash_between_is_found(
     assert _cuts(media.write_video(tmp_path / "a.mp4", images)) == [SHOT]
 
 
+@pytest.mark.parametrize("length", [1, 2], ids=lambda frames: f"{frames} frames")
+def test_a_flash_hides_no_cut_soon_after_it(
+    length: int, face: list[Image], elsewhere: list[Image], tmp_path: Path
+) -> None:
+    images = face[: SHOT + 5] + elsewhere[:SHOT]
+    images[SHOT : SHOT + length] = [np.full_like(face[0], 255)] * length
+    assert _cuts(media.write_video(tmp_path / "a.mp4", images)) == [SHOT + 5]
+
+
 def test_a_storm_of_flashes_does_not_shatter_the_shot(face: list[Image], tmp_path: Path) -> None:
     # A stroboscope, one flash in three frames for a second: at most one new shot each 0.25 s.
     images = [

@@ -52,8 +52,8 @@ def test_another_redis_is_refused_while_the_stack_runs(stack: LocalStack) -> Non
 
 def test_a_worker_without_its_redis_takes_no_work(stack: LocalStack) -> None:
     url = f"redis://:wrong@127.0.0.1:{stack.state.redis_port}/0"
-    settings = {"PREFECT_API_URL": stack.state.api_url, "FACETRACKS_REDIS_URL": url}
-    done = stack.run("worker", **settings)
+    api = stack.state.api_url
+    done = stack.run("worker", PREFECT_API_URL=api, FACETRACKS_REDIS_URL=url)
     assert done.returncode == 5
     assert "refuses the password" in done.stderr and "wrong@" not in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr

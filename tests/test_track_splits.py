@@ -14,6 +14,7 @@ from flows import run_detect_track
 from pipeline.detect import detect_episode
 from pipeline.episode import EpisodeFolder
 from pipeline.footer import Footer, read_facts
+from pipeline.model_table import assets_folder
 from pipeline.options import Options, Tracker
 from pipeline.track_splits import LONG_GAP_S, Faces, split_gaps
 from tests import made_scenes
@@ -120,6 +121,7 @@ def test_what_is_compared_does_not_depend_on_threads(talk: list[Sprite], tmp_pat
 def test_without_sface_such_a_face_is_split_and_the_run_says_so(
     talk: list[Sprite], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with_sface = assets_folder()
     monkeypatch.setenv("FACETRACKS_MODELS", str(tmp_path / "none"))
     video = _talk_on(talk, "dissolve").write(tmp_path / "made.mp4")
     answer = run_detect_track(video, output_root=tmp_path / "out")
@@ -128,6 +130,14 @@ def test_without_sface_such_a_face_is_split_and_the_run_says_so(
     record = json.loads((tmp_path / "out" / "made" / "run.json").read_text())
     (warning,) = [text for text in record["warnings"] if "dissolves" in text]
     assert "facetracks models pull sface" in warning
+    assert f"detect: {warning}" in answer["logs"]
+    assert run_detect_track(video, output_root=tmp_path / "out")["already_done"]
+    # Pulled, as it says, it is of use.
+    monkeypatch.setenv("FACETRACKS_MODELS", str(with_sface))
+    answer = run_detect_track(video, output_root=tmp_path / "out")
+    assert not answer["already_done"]
+    assert answer["summary"]["tracks"] == 1
+    assert run_detect_track(video, output_root=tmp_path / "out")["already_done"]
 
 
 @pytest.mark.parametrize("pair", [(0, 1), (2, 3), (4, 5)], ids=str)

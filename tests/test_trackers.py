@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.appearance import spread_embeddings
+from pipeline.links import EmbeddingPlan
 from pipeline.options import Options, ResolvedOptions, Tracker
 from pipeline.shot_tracks import FILLED, ShotDetections, TrackRows, track_shot
+from pipeline.tables import BOX_SIDES
+from pipeline.track import _rate
 from pipeline.trackers import import_boxmot, open_tracker
 
 Boxes = NDArray[np.float32]
@@ -156,3 +161,33 @@ def test_a_shot_of_one_frame_and_a_shot_without_faces(options: ResolvedOptions) 
     one = track_shot(_shot(_walk(1)), options, 25.0)
     # A shot as short as that has no longer tracks. StrongSORT wants two looks where they are dense.
     assert one.frame.tolist() == ([0] if options.tracker is Tracker.bytetrack else [])
+
+
+@pytest.mark.parametrize("jump_s", [0.0, 36_000.0])
+def test_a_clock_that_jumps_does_not_change_the_pace(jump_s: float) -> None:
+    times = np.arange(60) / 3
+    times[30:] += jump_s
+    assert _rate(times) == pytest.approx(3.0)
+    assert _rate(times[:1]) == 1.0
+
+
+def test_who_comes_after_nobody_is_embedded_and_keeps_that() -> None:
+    plan = EmbeddingPlan()
+    box, nobody = np.array([[10, 10, 50, 50]], np.float32), np.empty((0, 4), np.float32)
+    assert plan.next_look(0, 0.0, box, [0]) == [0]
+    assert plan.next_look(0, 0.2, box, [1]) == [0], "it plainly goes on"
+    assert plan.next_look(0, 0.4, nobody, []) == []
+    assert plan.next_look(0, 0.6, box, [2]) == [2], "it may be somebody else"
+    frames = pa.Table.from_pydict(
+        {
+            "frame_index": [0, 5, 10, 15],
+            "pts_s": [0.0, 0.2, 0.4, 0.6],
+            "shot_id": [0] * 4,
+            "looked_at": [True] * 4,
+        }
+    )
+    sides = {side: [value] * 3 for side, value in zip(BOX_SIDES, (10.0, 10, 50, 50), strict=True)}
+    detections = pa.Table.from_pydict({"frame_index": [0, 5, 15], "det_id": [0, 1, 2], **sides})
+    vectors = np.array([[1, 0], [0, 1]], np.float32)
+    spread = spread_embeddings((np.array([0, 2]), vectors), frames, detections)
+    assert spread.tolist() == [[1, 0], [1, 0], [0, 1]]

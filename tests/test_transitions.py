@@ -109,6 +109,18 @@ def test_a_cut_soon_after_a_dissolve_is_still_a_cut(
     assert [change.kind for change in transitions] == ["dissolve"]
 
 
+def test_a_hard_cut_parts_two_fades(
+    face: list[Image], elsewhere: list[Image], tmp_path: Path
+) -> None:
+    # Out of the one; the other begins at once, and is black for a moment soon after.
+    images = _fade(face, 20, 16, 0)[:29] + _fade(elsewhere, 8, 12, 0)[:60]
+    cuts, transitions = _found(media.write_video(tmp_path / "a.mp4", images))
+    assert cuts == [29]
+    first, second = transitions
+    assert (first.kind, second.kind) == ("fade", "fade")
+    assert first.last_frame < 29 <= second.first_frame
+
+
 def _pan(face: list[Image], elsewhere: list[Image]) -> list[Image]:  # noqa: ARG001
     return elsewhere
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import VideoError
-from pipeline.video import Frame, VideoReader, count_frames, lost_frames, probe
+from pipeline.lost_frames import count_frames, lost_frames
+from pipeline.video import Frame, VideoReader, probe
 from tests import media
 from tests.conftest import SHARED_DATA
 from tests.media import Image
@@ -96,6 +97,30 @@ def test_every_frame_comes_with_its_picture_and_the_containers_time(
 def test_a_sound_file_has_lost_no_frames(make: Make, images: list[Image], tmp_path: Path) -> None:
     path = make(tmp_path, images)
     assert _lost(path, _read(path)) == 0
+
+
+def test_sound_that_goes_on_after_the_picture_is_no_loss(
+    images: list[Image], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.height, video.width = images[0].shape[:2]
+        sound = container.add_stream("pcm_s16le", rate=8000)
+        for image in images:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(video.encode(None))
+        for second in range(5):
+            silence = np.zeros((1, 8000), np.int16)
+            samples = av.AudioFrame.from_ndarray(silence, format="s16", layout="mono")
+            samples.sample_rate, samples.pts = 8000, second * 8000
+            container.mux(sound.encode(samples))
+        container.mux(sound.encode(None))
+    assert _lost(path, _read(path)) == 0
+    # Cut off, the sound ends with the picture.
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    frames = _read(path)
+    assert _lost(path, frames) > 0
 
 
 def test_times_are_those_the_video_was_written_with(images: list[Image], tmp_path: Path) -> None:

@@ -422,11 +422,12 @@ def test_a_video_that_breaks_keeps_what_was_readable_and_says_what_was_lost(
     assert pq.read_metadata(folder / "frames.parquet").num_rows == 60 - lost
 
 
+@pytest.mark.parametrize("tracker", ["bytetrack", "strongsort"])
 def test_a_video_without_a_face_is_a_success_with_zero_tracks(
-    facetracks: Command, tmp_path: Path
+    tracker: str, facetracks: Command, tmp_path: Path
 ) -> None:
     path = media.write_video(tmp_path / "landscape.mp4", media.pan(30, 320, 180))
-    done = facetracks("run", path, "--json")
+    done = facetracks("run", path, "--json", "--tracker", tracker)
     assert done.returncode == 0, done.stderr
     answer = _only_object(done.stdout)
     assert (answer["status"], answer["summary"]["tracks"]) == ("completed", 0)
