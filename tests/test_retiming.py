@@ -1,7 +1,7 @@
 """The same clip at another frame rate has the same tracks.
 
 A truth episode is shown at other moments: frames are dropped or shown twice, and so is the truth.
-A frame's detections do not depend on its neighbours: they are found once.
+A frame's detections do not depend on its neighbours: they are found, and embedded, once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pipeline.detect import detect_episode
 from pipeline.episode import EpisodeFolder
 from pipeline.footer import Footer, read_facts
 from pipeline.frame_source import LookTimes
-from pipeline.options import Options, ResolvedOptions
-from pipeline.tables import DETECTIONS, FRAMES, table_writer
+from pipeline.links import EmbeddingPlan
+from pipeline.options import Options, ResolvedOptions, Tracker
+from pipeline.tables import BOX_SIDES, DETECTIONS, EMBEDDINGS, FRAMES, table_writer
 from pipeline.track import track_episode
 from tests.made_truth import steady_times, uneven_times
 from tests.scoring import score
@@ -32,7 +33,13 @@ _TIMINGS = [
     partial(steady_times, fps=30),
     partial(uneven_times, seed=5),
 ]
-_OPTIONS = [Options.parse({"stride": 1, "zoom": "faces"}).resolve(), Options().resolve()]
+_EVERY_FRAME = {"stride": 1, "zoom": "faces"}
+_OPTIONS = [
+    Options.parse(pace | {"tracker": tracker}).resolve()
+    for pace in (_EVERY_FRAME, {"profile": "balanced"})
+    for tracker in Tracker
+]
+_EMBEDS = Options.parse(_EVERY_FRAME | {"tracker": "strongsort"}).resolve()
 _FOOTER = Footer("made", "0", "0")
 
 
@@ -71,18 +78,44 @@ def _retimed(
         rows = rows[looked_at[rows.frame_index]]
         rows = rows.assign(pts_s=times_s[rows.frame_index], det_id=np.arange(len(rows)))
         table.append({name: rows[name].to_numpy() for name in DETECTIONS.names})
+    if options.embeds:
+        _embed(source, folder, shown)
     return folder
+
+
+def _embed(source: EpisodeFolder, folder: EpisodeFolder, shown: np.ndarray) -> None:
+    """Writes the embeddings that a run would make of the folder's detections."""
+    detections = pd.read_parquet(folder.detections)
+    frames = pd.read_parquet(folder.frames)
+    by_look = dict([*detections.groupby("frame_index")])
+    plan, own = EmbeddingPlan(), []
+    looks = frames[frames.looked_at]
+    for frame, at_s, shot in zip(looks.frame_index, looks.pts_s, looks.shot_id, strict=True):
+        faces = by_look.get(frame, detections[:0])
+        ids, boxes = faces.det_id.tolist(), faces[[*BOX_SIDES]].to_numpy(np.float32)
+        sources = plan.next_look(int(shot), float(at_s), boxes, ids)
+        own += [one for one, its in zip(ids, sources, strict=True) if one == its]
+    known = pd.read_parquet(source.embeddings).embedding
+    before = _shown(pd.read_parquet(source.detections), "frame_index", shown)
+    looked_at = frames.looked_at.to_numpy()
+    number = before[looked_at[before.frame_index]].det_id.to_numpy()[own]
+    with table_writer(folder.embeddings, EMBEDDINGS, _FOOTER) as table:
+        table.append({"det_id": own, "embedding": known[number].tolist()})
 
 
 @pytest.mark.parametrize("episode", ["episode11", "episode12"])
 def test_the_frame_rate_does_not_change_the_tracks(
-    episode: str, shared_data: Path, tmp_path: Path
+    episode: str, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = shared_data / "truth" / f"{episode}.mp4"
     source = EpisodeFolder(tmp_path, episode)
-    facts = detect_episode(video, source, _FOOTER, _OPTIONS[0], 2, lambda *_: None)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.links.EMBED_EVERY_S", 0.0)  # Every face, to choose from.
+        facts = detect_episode(video, source, _FOOTER, _EMBEDS, 2, lambda *_: None)
+    assert facts["embeddings"] == facts["detections"]
     assert facts["transitions"] == [], "their frame numbers would have to be changed too"
     truth = pd.read_csv(video.with_suffix(".truth.csv"))
+    spread = {}
     for options in _OPTIONS:
         idf1 = []
         for timing in _TIMINGS:
@@ -95,4 +128,5 @@ def test_the_frame_rate_does_not_change_the_tracks(
             found = score(pd.read_parquet(folder.tracks), root / "truth.csv")
             assert found.mixed == 0
             idf1.append(found.idf1)
-        assert max(idf1) - min(idf1) <= 0.02, (options, idf1)
+        spread[f"{options.tracker}, {options.stride or options.looks_per_s}"] = idf1
+    assert all(max(idf1) - min(idf1) <= 0.02 for idf1 in spread.values()), spread
