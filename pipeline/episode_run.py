@@ -15,17 +15,23 @@ from functools import cached_property
 from typing import Any
 
 from pipeline.episode import EpisodeFolder, Source, check_ep_id, ep_id_of, fingerprint
-from pipeline.errors import ModelError, OptionError, ResultError
+from pipeline.errors import OptionError, ResultError
 from pipeline.footer import Footer, missing, read_facts
 from pipeline.hashes import detect_hash, track_hash
 from pipeline.load import temperature_c
 from pipeline.lock import EpisodeLock, Holder, Lease
 from pipeline.machine import CpuShare, cpu_seconds
-from pipeline.model_table import SFACE
 from pipeline.models import locate, sha256_of
 from pipeline.process import StepProcess
 from pipeline.quality import quality_warnings, summarize
-from pipeline.record import RunRecord, detect_warnings, models_used, read_record, step_text
+from pipeline.record import (
+    RunRecord,
+    detect_warnings,
+    lacked_what_is_here,
+    models_used,
+    read_record,
+    step_text,
+)
 from pipeline.request import RunRequest, StepRequest
 from pipeline.runtime import current
 
@@ -147,7 +153,7 @@ class EpisodeRun:
         wanted = self._footer(detect_hash(self.options))
         if not all(Footer.read(path) == wanted for path in files):
             return False
-        return not _lacked_what_present(read_facts(self.folder.frames))
+        return not lacked_what_is_here(read_facts(self.folder.frames))
 
     def finished(self) -> bool:
         """Whether all that is asked for is there and complete, by the run record alone.
@@ -167,7 +173,7 @@ class EpisodeRun:
             detect["options_hash"] == detect_hash(self.options)
             and (detect["embedded"] or not self.options.embeds)
             and self._stored["source"]["sha256"] == self._source_sha256
-            and not _lacked_what_present(detect)
+            and not lacked_what_is_here(detect)
         ):
             return False
         if operation == "detect":
@@ -298,18 +304,3 @@ class EpisodeRun:
             # The detections keep the options they were made with.
             options |= self._steps["detect"]["options"]
         return options
-
-
-def _lacked_what_present(detect: dict[str, Any]) -> bool:
-    """Whether detections were made without a network that would have been used, and is here now.
-
-    Args:
-        detect: their facts.
-    """
-    if not detect.get("not_compared"):
-        return False
-    try:
-        locate(SFACE)
-    except ModelError:
-        return False
-    return True

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import ModelError
 from pipeline.files import writing, written_whole
 from pipeline.footer import SCHEMA_VERSION
 from pipeline.model_table import MODELS, SFACE, Detector
-from pipeline.models import identity_of
+from pipeline.models import identity_of, locate
 from pipeline.quality import quality_warnings
 
 _PACKAGES = ("facetracks", "onnxruntime", "opencv-python", "boxmot", "scenedetect", "av", "pyarrow")
@@ -125,6 +127,20 @@ def detect_warnings(facts: dict[str, Any]) -> list[str]:
             f"faces before and after fades and dissolves were told apart by place and shape: {why}"
         )
     return warnings
+
+
+def lacked_what_is_here(detect: dict[str, Any]) -> bool:
+    """Whether detections were made without a network that would have been used, and is here now.
+
+    Args:
+        detect: their facts.
+    """
+    if not detect.get("not_compared"):
+        return False
+    with suppress(ModelError):
+        locate(SFACE)
+        return True
+    return False
 
 
 def step_text(step: str, facts: dict[str, Any]) -> str:
