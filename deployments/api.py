@@ -18,6 +18,7 @@ from pipeline.errors import OptionError, ServerError
 
 DEPLOYMENT = "detect-track/queued"
 BACKFILL = "backfill/queued"
+
 _BUSY = {429, 502, 503}
 """A server whose database is locked for a moment (SQLite) answers so, and has done nothing."""
 

@@ -93,9 +93,8 @@ class Stack:
         if state is not None and (state.redis_port is not None) == own_redis:
             return state
         if state is not None and running:
-            has, is_set = ("a Redis of somebody else's", "not set") if own_redis else (
-                "a Redis of its own", "set"
-            )  # fmt: skip
+            has = "a Redis of somebody else's" if own_redis else "a Redis of its own"
+            is_set = "not set" if own_redis else "set"
             raise OptionError(
                 f"the stack that is running has {has}, and FACETRACKS_REDIS_URL is {is_set}: set "
                 "or unset it as before, or `facetracks stack down` first to change it"

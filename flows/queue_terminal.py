@@ -9,7 +9,6 @@ from typing import Any
 
 from flows import queue_status
 from flows.launch import run_detect_track
-from flows.queue_status import ENDED
 from flows.report_text import shown
 from flows.terminal import STOPPING, ProgressBar, end, interrupt, print_json, show_log
 from pipeline.runtime import LogProgress, describe
@@ -77,12 +76,12 @@ def cancel(run_id: str, *, as_json: bool) -> int:
     with queue_status.server() as api:
         before = queue_status.status(api, run_id)["status"]
         answer = queue_status.cancel(api, run_id)
-    if answer["status"] not in ENDED:
+    if answer["status"] not in queue_status.ENDED:
         answer = queue_status.follow(run_id, timeout_s=_CANCEL_S)
-    if not as_json and before in ENDED:
+    if not as_json and before in queue_status.ENDED:
         print(f"run {run_id} had ended before: {before}")
     _show(answer, as_json)
-    if answer["status"] in ENDED:
+    if answer["status"] in queue_status.ENDED:
         return 0
     print(
         f"facetracks: run {run_id} was told to end and has not within {_CANCEL_S:.0f} s: "

@@ -93,9 +93,12 @@ class ProgressBar:
 
 def show_log(bar: ProgressBar | None, level: int = logging.INFO) -> None:
     """Our log lines of that level and above on standard error, above the bar where there is one."""
-    handler: logging.Handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(handlers=[bar.log_handler() if bar else handler], level=logging.WARNING)
+    # basicConfig gives the format to handlers that have none.
+    logging.basicConfig(
+        handlers=[bar.log_handler() if bar else logging.StreamHandler()],
+        format="%(asctime)s %(levelname)s %(message)s",
+        level=logging.WARNING,
+    )
     logger.setLevel(level)
 
 

@@ -22,6 +22,7 @@ from pipeline.load import temperature_c
 from pipeline.lock import EpisodeLock, Holder, Lease
 from pipeline.machine import CpuShare, cpu_seconds
 from pipeline.models import locate, sha256_of
+from pipeline.options import DETECT_FIELDS
 from pipeline.process import StepProcess
 from pipeline.quality import quality_warnings, summarize
 from pipeline.record import (
@@ -301,6 +302,7 @@ class EpisodeRun:
     def _options_record(self) -> dict[str, Any]:
         options = self.options.model_dump(mode="json")
         if self.request.operation == "track":
-            # The detections keep the options they were made with.
-            options |= self._steps["detect"]["options"]
+            # The detections keep the options they were made with. Not all tables name them.
+            known = self._steps["detect"].get("options") or self._stored.get("options", {})
+            options |= {name: known[name] for name in DETECT_FIELDS if name in known}
         return options

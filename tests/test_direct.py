@@ -17,6 +17,7 @@ from prefect import flow, task
 
 from flows import run_detect_track, run_detect_track_async
 from flows.local_runner import call_flow_body
+from pipeline.footer import facts_metadata, read_facts
 from pipeline.runtime import StopSignal
 from pipeline.track import MOTION_ONLY
 from tests.conftest import Command
@@ -176,6 +177,16 @@ def test_tracking_again_keeps_what_is_known_of_the_detections(sample: Path, tmp_
     assert again["status"] == "completed", again
     options = json.loads((tmp_path / "v" / "run.json").read_text())["options"]
     assert (options["stride"], options["looks_per_s"], options["zoom"]) == (5, None, "faces")
+    # As of a version that did not put them into the table.
+    path = tmp_path / "v" / "frames.parquet"
+    facts = read_facts(path)
+    del facts["options"]
+    table = pq.read_table(path)
+    told = {key.encode(): text.encode() for key, text in facts_metadata(facts).items()}
+    pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **told}), path)
+    again = run_detect_track(ep_id="v", output_root=tmp_path, operation="track", min_score=0.7)
+    assert again["status"] == "completed" and not again["already_done"], again
+    assert json.loads((tmp_path / "v" / "run.json").read_text())["options"]["stride"] == 5
     # As after a run that was killed between the two files.
     run_detect_track(sample, ep_id="v", output_root=tmp_path, stride=3)
     (tmp_path / "v" / "frames.parquet").write_bytes(older)
