@@ -34,6 +34,9 @@ _ASK_AGAIN_S = 3.0
 _SETTLE_EVERY_S = 3.0
 _SETTLE_AFTER_S = 8.0
 _COORDINATORS_AT_ONCE = 4
+_SLOT_TAKEN = "already holding one of this CapacityLimiter's tokens"
+"""What anyio says where a worker takes a run for which it holds a slot; Prefect lets it pass, and
+the worker with all its runs would end."""
 _HAND_BACK_S = 8.0
 """A guard gives its attempt 3 s, and then tells the server; killed after 15 is the worker."""
 
@@ -87,6 +90,12 @@ with warnings.catch_warnings():
                 found = await super().get_and_submit_flow_runs()
             except httpx.HTTPError as error:
                 await self._wait(error)
+                return []
+            except RuntimeError as error:
+                if _SLOT_TAKEN not in str(error):
+                    raise
+                # Taken for dead, and queued again: its guard objects, or is about to end.
+                self._logger.info("A run that is still here was queued again: asking again.")
                 return []
             if self._away:
                 self._logger.info("The Prefect server answers again.")

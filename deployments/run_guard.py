@@ -8,8 +8,6 @@ its end:
   own watch): the whole tree dies, then the run is Cancelled;
 - the worker stops the run (the front is told to end, or killed): the tree dies; the run is queued
   again, or Cancelled if it was;
-- another worker has taken the run, because this one's was not heard of for long: the tree dies,
-  and the run's state is the other's to say;
 - another worker has taken the run, when this one had not been heard of for long: the tree dies;
   how the run stands is for the other to say;
 - the worker is gone, or the attempt ended in a way that Prefect's engine could not report: the

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from deployments.supervisor import Control
-from tests.local_stack import LocalStack, free_of
+from tests.local_stack import LocalStack, free_of, is_attempt
 from tests.namespace import Namespace
 from tests.postgres import Postgres
 from tests.processes import RunningCommand, wait_until
@@ -144,6 +144,23 @@ def test_a_run_that_another_worker_has_taken_is_left_to_it(stack: LocalStack) ->
     assert stack.state_name(run_id) == "Running", "how it stands is for the other to say"
     assert stack.run("cancel", run_id).returncode == 0
     assert stack.state_name(run_id) == "Cancelled", "the other is not there"
+
+
+def test_a_run_that_is_queued_again_while_its_worker_still_has_it(stack: LocalStack) -> None:
+    # As where Redis was away for minutes, and heartbeats with it.
+    run_id = _start(stack, "still-here", "--stride=1")
+    worker = stack.pid("worker")
+    attempts = [each for each in stack.processes(run_id) if is_attempt(each)]
+    with stack.api() as api:
+        for _ in range(3):
+            message = "Crashed; queued again, once."
+            api.set_state(run_id, "SCHEDULED", "AwaitingRetry", message, force=True)
+            time.sleep(3)
+            assert stack.state_name(run_id) == "Running"
+    assert stack.pid("worker") == worker
+    assert [each for each in stack.processes(run_id) if is_attempt(each)] == attempts
+    stack.wait_for(run_id, "Completed", timeout=180)
+    free_of(stack, run_id, "still-here")
 
 
 def test_a_stopped_worker_hands_its_run_back(stack: LocalStack) -> None:
