@@ -30,6 +30,7 @@ from benchmarks import (
     startup,
     throughput,
     tracking,
+    transitions,
 )
 from benchmarks.overhead import cpu_over_wall, direct_over_plain
 from benchmarks.processes import BenchError
@@ -142,6 +143,7 @@ PARTS = (
     Part("startup", "11", _figures(lambda *how: startup.measure(media.clips()[-1], *how)), 5),
     Part("scaling", "12", _figures(lambda *how: scaling.measure(media.clips(), *how))),
     Part("quality", "HOTA and IDF1", _figures(lambda _, say: quality.measure(say)), rounds=1),
+    Part("transitions", "recall of fades", _figures(lambda _, say: transitions.measure(say)), 1),
     Part("altered", "IDF1 of copies", _figures(lambda _, say: altered.measure(say)), rounds=1),
 )
 

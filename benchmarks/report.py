@@ -44,6 +44,7 @@ _SECTIONS = {
     "scaling",
     "quality",
     "altered",
+    "transitions",
 }
 """Parts of the record that are measured and replaced on their own."""
 

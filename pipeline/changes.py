@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import ceil
 from typing import Any, Literal
 
 import cv2
@@ -42,23 +41,25 @@ class Transition:
         return asdict(self)
 
 
-def mixed_frames(kind: str, first_frame: int, last_frame: int) -> tuple[int, int]:
-    """The frames of a transition from the very beginning to the very end; may not all exist.
-
-    A dissolve is known from a tenth to nine tenths of the way: the rest is an eighth of that, on
-    each side.
-    """
-    rest = ceil((last_frame - first_frame) / 8) if kind == "dissolve" else 0
-    return first_frame - rest, last_frame + rest
-
-
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A frame, and a tiny grey picture of it."""
+    """A frame, and a tiny grey picture of it.
+
+    Attributes:
+        detail: sum of squares of its `gradients`.
+    """
 
     index: int
     pts_s: float
     grey: NDArray[Any]
+    detail: float = 0.0
+
+
+def gradients(grey: NDArray[Any]) -> Floats:
+    """All differences of a picture's neighbouring pixels, `(N,)` grey levels."""
+    levels = grey.astype(np.float32)
+    across, down = np.diff(levels, axis=1), np.diff(levels, axis=0)
+    return np.concatenate([across.ravel(), down.ravel()])
 
 
 def is_flat(grey: NDArray[Any]) -> bool:

@@ -24,7 +24,7 @@ from pipeline.model_table import (
     Embedder,
 )
 
-ALGORITHM_VERSION = 7
+ALGORITHM_VERSION = 8
 """Raised when the same options give other rows than before, so that old results count as stale."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.changes import Kind, mixed_frames
+from pipeline.changes import Kind
 from pipeline.links import pairwise_iou
 from pipeline.track_facts import SAME_FACE_COSINE
 
@@ -72,7 +72,6 @@ def changes_within(
         kind, first, last = record["kind"], record["first_frame"], record["last_frame"]
         if first >= stop or last < start:
             continue
-        first, last = mixed_frames(kind, first, last)
         cosines = {}
         for *pair, cosine in record.get("cosines") or []:
             if np.isin(pair, det_id).all():

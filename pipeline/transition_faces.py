@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.changes import Transition, mixed_frames
+from pipeline.changes import Transition
 from pipeline.embedder import FaceEmbedder
 from pipeline.errors import ModelError
 from pipeline.links import pairwise_iou
@@ -82,7 +82,7 @@ class TransitionFaces:
 
     def comparison(self, transition: Transition) -> Comparison:
         """What is to be compared at a transition that is over."""
-        first, last = mixed_frames(transition.kind, transition.first_frame, transition.last_frame)
+        first, last = transition.first_frame, transition.last_frame
         start_s, end_s = transition.first_pts_s - NEAR_S, transition.last_pts_s + NEAR_S
         before = [k for k in self._kept if k.frame_index < first and k.pts_s >= start_s]
         after = [k for k in self._kept if k.frame_index > last and k.pts_s <= end_s]
