@@ -51,14 +51,13 @@ class Seen:
 
     index: int
     pts_s: float
-    grey: NDArray[Any]
+    grey: Floats
     detail: float = 0.0
 
 
-def gradients(grey: NDArray[Any]) -> Floats:
+def gradients(grey: Floats) -> Floats:
     """All differences of a picture's neighbouring pixels, `(N,)` grey levels."""
-    levels = grey.astype(np.float32)
-    across, down = np.diff(levels, axis=1), np.diff(levels, axis=0)
+    across, down = np.diff(grey, axis=1), np.diff(grey, axis=0)
     return np.concatenate([across.ravel(), down.ravel()])
 
 

@@ -81,7 +81,7 @@ class TransitionFinder:
         Args:
             image: `(H, W)` uint8 from 0 to 255, the frame's brightness in any size.
         """
-        grey = cv2.resize(image, SIZE, interpolation=cv2.INTER_LINEAR)
+        grey = cv2.resize(image, SIZE, interpolation=cv2.INTER_LINEAR).astype(np.float32)
         slopes = gradients(grey)
         seen = Seen(frame.index, frame.pts_s, grey, float(slopes @ slopes))
         self.whips.add(seen)
@@ -173,11 +173,9 @@ class TransitionFinder:
 
     def _check_dissolve(self, window: list[Seen]) -> None:
         """Notes a dissolve, where the window's frames are its first and last over each other."""
-        way = _Way.through(window)
-        if way is None:
-            return
-        likeness = correlation(way.first, way.last)
-        if likeness >= _UNLIKE or not way.is_straight("dissolve") or way.detail() > _DETAIL:
+        likeness = correlation(window[0].grey, window[-1].grey)
+        way = _Way.through(window) if likeness < _UNLIKE else None
+        if way is None or not way.is_straight("dissolve") or way.detail() > _DETAIL:
             return
         ends = way.ends("dissolve")
         if ends is None:
@@ -212,22 +210,24 @@ class _Way:
         off: `(frames,)` how far it is off the line, in parts of its length.
     """
 
-    def __init__(self, window: list[Seen], first: Floats, line: Floats, length: float) -> None:
+    def __init__(self, window: list[Seen], line: Floats, length: float) -> None:
         self._window = window
-        self.first, self.last, self.length = first, first + line, length
-        way = np.stack([seen.grey.ravel() for seen in window]) - first
+        self.first, self.last = (window[i].grey.ravel() for i in (0, -1))
+        self.length = length
+        way = np.stack([seen.grey.ravel() for seen in window]) - self.first
         self.part = way @ line / float(line @ line)
-        self.off = np.sqrt(np.mean((way - self.part[:, None] * line) ** 2, axis=1)) / length
+        # Pythagoras: what of the way is not along the line.
+        far = np.einsum("ij,ij->i", way, way) / line.size
+        self.off = np.sqrt(np.maximum(far / length**2 - self.part**2, 0))
 
     @classmethod
     def through(cls, window: list[Seen]) -> Self | None:
         """The way, where there are frames between two different pictures."""
-        first, last = (window[i].grey.ravel().astype(np.float32) for i in (0, -1))
-        line = last - first
-        length = float(np.sqrt(np.mean(line * line)))
+        line = (window[-1].grey - window[0].grey).ravel()
+        length = float(np.sqrt(line @ line / line.size))
         if len(window) < 4 or length < _DIFFERENT:
             return None
-        return cls(window, first, line, length)
+        return cls(window, line, length)
 
     def clarity(self) -> float:
         """How much of the way is along the line, in grey levels; ranks windows that overlap."""
