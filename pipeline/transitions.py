@@ -136,17 +136,19 @@ class TransitionFinder:
 
     def _check_fade_out(self) -> None:
         """Notes a fade that has just come to black or white."""
-        ways = [_Way.through(window) for window in self._windows(shorter=True)]
-        straight = [way for way in ways if way is not None and way.is_straight("fade")]
-        best = max(straight, key=_Way.clarity, default=None)
-        ends = best.ends("fade") if best is not None else None
-        if best is None or ends is None:
+        fades = []
+        for window in self._windows(shorter=True):
+            way = _Way.through(window)
+            if way is not None and way.is_straight("fade") and (ends := way.ends("fade")):
+                fades.append((way.clarity(), ends, way.first))
+        if not fades:
             return
-        known = self._known()
-        if known is not None and known.kind == "dissolve" and known.last_frame >= ends[0]:
-            self.found.pop()  # It was the beginning of this.
+        _, ends, before = max(fades, key=lambda fade: fade[0])
+        match self._known():
+            case Transition("dissolve", first, last) if ends[0] < (first + last) / 2:
+                self.found.pop()  # It was the beginning of this.
         self.found.append(Transition("fade", *ends))
-        self._clarity, self._faded_from, self._blank = 0.0, best.first, self._blank_from
+        self._clarity, self._faded_from, self._blank = 0.0, before, self._blank_from
 
     def _check_fade_in(self, window: list[Seen]) -> None:
         """Notes a fade from black or white; out and in again are one."""
@@ -160,7 +162,7 @@ class TransitionFinder:
         if known is None or self._blank != self._blank_from:
             self.found.append(Transition("fade", *ends))
             self._faded_from, self._blank = None, self._blank_from
-        elif way.clarity() <= self._clarity:
+        elif known.kind != "fade" or way.clarity() <= self._clarity:
             return
         elif self._faded_from is None:
             self.found[-1] = Transition("fade", *ends)
