@@ -84,13 +84,12 @@ def _shots(clip: Path) -> Iterator[list[Image]]:
     info = probe(clip)
     shot: list[Image] = []
     with VideoReader(clip, info) as reader:
-        start_s = None
+        start_s = 0.0
         for item in with_shots(reader.frames(), info.frame_rate, info.time_base):
             if item.starts_shot and shot:
                 yield shot
             if item.starts_shot:
                 shot, start_s = [], item.frame.pts_s
-            assert start_s is not None
             if len(shot) >= _SOURCE_S * _FPS:
                 continue
             picture = cv2.resize(item.frame.picture(), _SIZE, interpolation=cv2.INTER_AREA)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,9 +31,11 @@ def _kept(seen: dict[int, list[list[int]]]) -> TransitionFaces:
     return faces
 
 
-def test_the_two_nearest_looks_on_each_side_are_compared() -> None:
+@pytest.mark.parametrize("change", [_FADE, replace(_FADE, kind="dissolve", likeness=0.1)])
+def test_the_two_nearest_looks_on_each_side_are_compared(change: Transition) -> None:
+    # Nothing of what is mixed.
     kept = _kept({frame: [_LEFT] for frame in range(40, 67)})
-    comparison = kept.comparison(_FADE)
+    comparison = kept.comparison(change)
     assert comparison.pairs == [(480, 550), (480, 560), (490, 550), (490, 560)]
     assert sorted(comparison.pictures) == [480, 490, 550, 560]
     assert comparison.pictures[490][0, 0, 0] == 49
