@@ -1,6 +1,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+OPENVINO := requirements-openvino.lock
+BESIDE := .venv/openvino
 LIBRARIES := libgl1 libglib2.0-0
 
 .PHONY: run stack test test-faults setup lint bench bench-quality wheel-check clean
@@ -11,7 +13,7 @@ run: setup  ## direct mode on VIDEO, or on a sample clip
 stack: setup  ## queued mode on this machine: Prefect server, Redis, worker
 	@$(BIN)/facetracks stack up
 
-test: setup lint chromium  ## everything that has to hold
+test: setup lint chromium openvino-beside  ## everything that has to hold
 	$(BIN)/python -m pytest $(TESTS)
 	$(MAKE) --no-print-directory wheel-check
 
@@ -39,12 +41,32 @@ setup: $(READY)
 $(READY): requirements.lock pyproject.toml
 	@echo "setting up .venv (about 2 GB, a few minutes, once)"
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip uninstall -qqq --yes onnxruntime-openvino
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(MAKE) --no-print-directory libraries
 	$(BIN)/facetracks models pull sface
 	$(BIN)/facetracks sample
 	@touch $(READY)
+
+# Both builds of onnxruntime have the same modules: one takes the other's place.
+.PHONY: openvino
+openvino: setup  ## Intel's build of onnxruntime in place of the plain one, for --device openvino
+	$(BIN)/python -m pip uninstall -qqq --yes onnxruntime onnxruntime-openvino
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(OPENVINO)
+
+# The same in a folder of its own, for the tests and benchmarks of it.
+ifeq ($(shell uname -sm),Linux x86_64)
+openvino-beside: $(BESIDE)/.ready
+endif
+.PHONY: openvino-beside
+openvino-beside: setup
+
+$(BESIDE)/.ready: $(OPENVINO) | setup
+	rm -rf $(BESIDE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(OPENVINO) \
+	  --target $(BESIDE)
+	@touch $@
 
 # opencv-python needs them; most desktops have them, most containers do not.
 .PHONY: libraries
@@ -60,7 +82,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup  ## the numbers of benchmarks/README.md
+bench: setup openvino-beside  ## the numbers of benchmarks/README.md
 	$(BIN)/python -m benchmarks
 
 bench-quality: setup  ## tracks against exact truth, where the evaluation media are

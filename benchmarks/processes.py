@@ -46,6 +46,12 @@ def facetracks() -> str:
     return str(Path(sys.executable).with_name("facetracks"))
 
 
+def openvino() -> Path | None:
+    """The folder of Intel's build of onnxruntime; None where `make openvino-beside` has none."""
+    folder = Path(sys.prefix) / "openvino"
+    return folder if folder.is_dir() else None
+
+
 def wall_s(command: Sequence[str], environment: dict[str, str] | None = None) -> float:
     """Runs the command to its end; seconds.
 

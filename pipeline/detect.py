@@ -22,6 +22,7 @@ from pipeline.models import identity_of
 from pipeline.options import DETECT_FIELDS, ResolvedOptions
 from pipeline.progress import Progress
 from pipeline.request import StepRequest
+from pipeline.sessions import as_record
 from pipeline.tables import DETECTIONS, FRAMES, embeddings_schema, table_writer
 from pipeline.video import VideoInfo, VideoReader, probe
 
@@ -41,8 +42,9 @@ def detect_episode(
     Returns:
         The facts that also stand in the footer of the frames table: `video` (the probe),
         `frames`, `frames_lost`, `duration_s`, `looks`, `shots`,
-        `transitions` (`FaceComparer.records`), `detections`, ...; and `device`
-        and `first_frame_at`, the clock time at which the first frame was there to look at.
+        `transitions` (`FaceComparer.records`), `detections`, ...; and those of
+        `sessions.as_record`, and `first_frame_at`, the clock time at which the first frame was
+        there to look at.
 
     Raises:
         VideoError, OptionError, ModelError, DiskFull, OutputError: see there.
@@ -96,7 +98,7 @@ def detect_episode(
         frames.annotate(facts)
         _forget_results_of_old_detections(folder, options.embeds)
     progress(source.read, source.read)
-    return {**facts, "device": work.device, "first_frame_at": first_at[0]}
+    return {**facts, **as_record(work.device), "first_frame_at": first_at[0]}
 
 
 def _noting_first(looks: Iterator[Look], at: list[str]) -> Iterator[Look]:

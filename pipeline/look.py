@@ -24,7 +24,7 @@ from pipeline.embedder import FaceEmbedder, align
 from pipeline.faces import Faces
 from pipeline.frame_source import Look
 from pipeline.links import EmbeddingPlan
-from pipeline.options import ResolvedOptions
+from pipeline.options import Device, ResolvedOptions
 from pipeline.pace import wait_for_leave
 from pipeline.progress import Progress
 from pipeline.tables import LANDMARKS, TableWriter
@@ -119,7 +119,7 @@ class LookThreads:
         threads: int,
         progress: Progress,
     ) -> None:
-        self.device = ""
+        self.device = Device.auto
         self.comparer = FaceComparer(options.device)
         self._threads = threads
         self._looks = MadeAhead(looks, threads)

@@ -20,7 +20,7 @@ from pipeline.model_table import MODELS, SFACE, Detector
 from pipeline.models import identity_of, locate
 from pipeline.quality import quality_warnings
 
-_PACKAGES = ("facetracks", "onnxruntime", "opencv-python", "boxmot", "scenedetect", "av", "pyarrow")
+_PACKAGES = ("facetracks", "opencv-python", "boxmot", "scenedetect", "av", "pyarrow")
 
 
 @dataclass(frozen=True)

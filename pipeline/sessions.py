@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
 import onnxruntime
 
 from pipeline.errors import ModelError, OptionError, one_line
@@ -14,6 +19,12 @@ PROVIDERS = {
     Device.cpu: "CPUExecutionProvider",
 }
 """Execution provider of each device, the best first."""
+
+_BUILDS = {Device.cuda: "onnxruntime-gpu", Device.openvino: "onnxruntime-openvino"}
+"""Packages that have a device's provider; each goes in place of the package onnxruntime."""
+
+_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+"""Names by which Linux tells that a processor multiplies in bfloat16 (x86)."""
 
 
 def devices_for(device: Device, available: list[str]) -> list[Device]:
@@ -30,11 +41,34 @@ def devices_for(device: Device, available: list[str]) -> list[Device]:
         return present
     if device not in present:
         names = ", ".join(present)
+        build = _BUILDS.get(device)
+        remedy = (
+            f"install {build} in place of onnxruntime" if build else "use a machine that has it"
+        )
         raise OptionError(
             f"device '{device}' is not there: this onnxruntime has {names}; "
-            "choose one of them or install the onnxruntime build for it"
+            f"choose one of them or {remedy}"
         )
     return [device]
+
+
+def precision(device: Device) -> str:
+    """The type of number that networks are asked to compute in on that device.
+
+    OpenVINO computes in bfloat16 where the processor does, nearly twice as fast: scores of the
+    default detector above 0.3 then differ by 0.003 in the mean and 0.04 at most from those in
+    float32 (32 pictures of truth episode 11).
+    """
+    return "bfloat16" if device is Device.openvino and _has_bfloat16() else "float32"
+
+
+def as_record(device: Device) -> dict[str, Any]:
+    """What `run.json` tells of where networks ran: device, precision, onnxruntime's version."""
+    return {
+        "device": device,
+        "precision": precision(device),
+        "onnxruntime": onnxruntime.__version__,
+    }
 
 
 def open_session(
@@ -82,7 +116,7 @@ def _try_to_open(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 3
-    providers = [PROVIDERS[device]]
+    providers: list[str | tuple[str, dict[str, str]]] = [_provider(device)]
     if device is not Device.cpu:
         providers.append(PROVIDERS[Device.cpu])
     try:
@@ -94,6 +128,29 @@ def _try_to_open(
     if PROVIDERS[device] not in session.get_providers():
         return None, f"onnxruntime could not load its {PROVIDERS[device]}"
     return session, ""
+
+
+def _provider(device: Device) -> str | tuple[str, dict[str, str]]:
+    """The device's execution provider, with its options as onnxruntime takes them."""
+    if device is not Device.openvino:
+        return PROVIDERS[device]
+    settings = {
+        "INFERENCE_NUM_THREADS": "1",
+        # Pinned, the sessions of several threads would share the first CPU.
+        "ENABLE_CPU_PINNING": "NO",
+        "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[precision(device)],
+    }
+    return PROVIDERS[device], {"device_type": "CPU", "load_config": json.dumps({"CPU": settings})}
+
+
+@cache
+def _has_bfloat16() -> bool:
+    try:
+        cpus = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    flags = next((line for line in cpus.splitlines() if line.startswith("flags")), "")
+    return not _BFLOAT16_FLAGS.isdisjoint(flags.split())
 
 
 def _name(model: bytes | str) -> str:

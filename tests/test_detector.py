@@ -7,20 +7,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 import pytest
 from retinaface import detect_faces
 
 from pipeline import models
 from pipeline.detector import open_detector
-from pipeline.errors import ModelError, OptionError
+from pipeline.errors import ModelError
 from pipeline.faces import Faces, detector_input_size, scaled
 from pipeline.links import pairwise_iou
 from pipeline.model_table import MODELS, Detector
 from pipeline.options import Device
-from pipeline.sessions import devices_for, open_session
 from pipeline.video import Image, VideoReader, probe
-from tests.networks import fixed_mobilenet, mobilenet, pulled, renamed_mobilenet
+from tests.networks import fixed_mobilenet, pulled, renamed_mobilenet
 
 
 def _frames(path: Path, *numbers: int) -> list[Image]:
@@ -272,51 +270,3 @@ def test_scrfd_finds_the_face_at_any_size(size: tuple[int, int], sample: Path) -
     expected = open_detector(det_size=640, device=Device.cpu).detect(image)
     assert (found.scores > 0.5).sum() == 1
     assert pairwise_iou(found.boxes[:1], expected.boxes[:1])[0, 0] > 0.7
-
-
-# Devices
-
-CPU, CUDA, COREML = "CPUExecutionProvider", "CUDAExecutionProvider", "CoreMLExecutionProvider"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "there", "tried"),
-    [
-        (Device.auto, [CPU], [Device.cpu]),
-        (Device.auto, [CPU, CUDA], [Device.cuda, Device.cpu]),
-        (Device.auto, [CPU, COREML], [Device.coreml, Device.cpu]),
-        (Device.cpu, [CUDA, CPU], [Device.cpu]),
-        (Device.cuda, [CUDA, CPU], [Device.cuda]),
-    ],
-)
-def test_the_device_is_the_best_one_present(
-    wanted: Device, there: list[str], tried: list[Device]
-) -> None:
-    assert devices_for(wanted, there) == tried
-
-
-def test_a_device_that_is_not_there_is_refused_with_what_is() -> None:
-    with pytest.raises(OptionError, match=r"'cuda' is not there.*has cpu"):
-        devices_for(Device.cuda, [CPU])
-
-
-# This onnxruntime has no CUDA: told that it had, it runs on the CPU instead, as one does whose
-# CUDA libraries are missing.
-without_cuda = pytest.mark.skipif(
-    CUDA in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA"
-)
-
-
-@without_cuda
-@pytest.mark.filterwarnings("ignore:Specified provider")
-def test_a_provider_that_does_not_start_is_an_error_where_it_was_asked_for() -> None:
-    with pytest.raises(OptionError, match=r"'cuda' does not start.*CUDAExecutionProvider.*cpu"):
-        open_session(mobilenet(), Device.cuda, [CUDA, CPU])
-
-
-@without_cuda
-@pytest.mark.filterwarnings("ignore:Specified provider")
-def test_with_auto_the_next_one_runs_and_is_named() -> None:
-    session, device = open_session(mobilenet(), Device.auto, [CUDA, CPU])
-    assert device is Device.cpu
-    assert session.get_providers() == [CPU]
