@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import psutil
 
 from benchmarks.media import ROOT
@@ -19,7 +20,6 @@ from pipeline.machine import available_cpus
 
 _PACKAGES = (
     "facetracks",
-    "onnxruntime",
     "opencv-python",
     "boxmot",
     "torch",
@@ -141,7 +141,11 @@ def _circumstances(options: dict[str, Any]) -> dict[str, Any]:
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "system": platform.platform(),
         },
-        "versions": {"python": platform.python_version()}
+        "versions": {
+            "python": platform.python_version(),
+            # Not by its package's name: other builds have others.
+            "onnxruntime": onnxruntime.__version__,
+        }
         | {name: version(name) for name in _PACKAGES},
         "options": options,
     }
